@@ -1,0 +1,48 @@
+"""The actors' settings: plain values. The experiment file's `[actor]` and `[environment]` tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class EnvironmentSettings:
+    """Which environment every actor runs."""
+
+    id: str
+    """A gymnasium id ("CartPole-v1", "my_package:Mine-v0"), or "my_package.my_module:function" that makes one."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments for the environment."""
+    vectorization: Literal["auto", "native", "none"] = "auto"
+    """"native" takes the environment's own vector form, "none" steps single environments one after another,
+    "auto" takes the native form where there is one."""
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("id must name an environment, such as CartPole-v1")
+
+
+@dataclass(frozen=True)
+class ActorSettings:
+    """How many actors a local run starts, and how each one behaves."""
+
+    processes: int = 4
+    """Actor processes that `corral run` starts."""
+    environments: int = 16
+    """Environments that each actor process steps in one vectorised group."""
+    resend_after_s: float = 2.0
+    """Seconds without an answer until a request is sent again."""
+    give_up_after_s: float = 0.0
+    """Seconds without any answer until the actor gives up; 0 tries for ever."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.processes <= 100_000:
+            raise ValueError(f"processes must be 1 to 100000, not {self.processes}")
+        if not 1 <= self.environments <= 65_535:
+            raise ValueError(f"environments must be 1 to 65535, not {self.environments}")
+        if not self.resend_after_s > 0:
+            raise ValueError(f"resend_after_s must be more than 0 seconds, not {self.resend_after_s}")
+        if self.give_up_after_s < 0:
+            raise ValueError(f"give_up_after_s must be 0 or more seconds, not {self.give_up_after_s}")

@@ -1,0 +1,36 @@
+"""What can go wrong between peers, by name (docs/protocol.md, "Errors")."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """The `code` of an ERROR reply."""
+
+    VERSION = "VERSION"  # the two sides speak no common protocol version
+    MALFORMED = "MALFORMED"  # bytes, counts or fields that are no message of ours
+    UNKNOWN_TYPE = "UNKNOWN_TYPE"  # a message type that this socket does not serve
+    SPEC = "SPEC"  # names, shapes, dtypes or bounds differ from what the other side holds
+    LIMIT = "LIMIT"  # more rows, environments or bytes than were granted
+    SEQUENCE = "SEQUENCE"  # a step out of order, or an episode that does not begin with FIRST
+    NOT_READY = "NOT_READY"  # no weights yet: try again soon
+    BUSY = "BUSY"  # no slots left: try again later
+    DRAINING = "DRAINING"  # the server is about to leave: rejoin
+    EXPIRED = "EXPIRED"  # no such session (its lease ended, or the server is new): rejoin and reset
+    WEIGHTS = "WEIGHTS"  # pushed weights were refused; the last good version keeps serving
+    INTERNAL = "INTERNAL"  # a defect on the other side; its log has the trace
+
+
+class ProtocolError(Exception):
+    """A message that cannot be honoured: becomes an ERROR reply to the one who sent it.
+
+    Attributes:
+      code: which promise was broken.
+      text: a sentence for a person: what was wrong, and what to do.
+    """
+
+    def __init__(self, code: ErrorCode, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.text = text

@@ -1,0 +1,67 @@
+"""The server's settings: plain values, no TensorFlow. The experiment file's `[server]` table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class BatchingSettings:
+    """When a batch leaves, and how large it can be."""
+
+    timeout_us: int = 0
+    """Longest wait of the oldest request, in microseconds; 0 sends whenever the engine is free."""
+    max_size: int = 256
+    """Most rows in one batch; also the most rows of one message."""
+    buckets: tuple[int, ...] = ()
+    """Batch sizes to compile and warm, ascending; empty takes powers of two up to max_size."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.timeout_us <= 10_000_000:
+            raise ValueError(f"timeout_us must be 0 to 10000000 microseconds, not {self.timeout_us}")
+        if not 1 <= self.max_size <= 65_535:
+            raise ValueError(f"max_size must be 1 to 65535 rows, not {self.max_size}")
+        buckets = self.buckets
+        ascending = all(low < high for low, high in zip(buckets, buckets[1:], strict=False))
+        if buckets and not (ascending and buckets[0] >= 1 and buckets[-1] == self.max_size):
+            raise ValueError(
+                f"buckets must ascend from 1 or more and end at max_size ({self.max_size}), not {list(buckets)}"
+            )
+
+    def bucket_sizes(self) -> tuple[int, ...]:
+        """The batch sizes to compile, ascending; the last is `max_size`."""
+        if self.buckets:
+            return self.buckets
+        powers = [1 << n for n in range(self.max_size.bit_length()) if 1 << n < self.max_size]
+        return (*powers, self.max_size)
+
+
+@dataclass(frozen=True)
+class UnrollSettings:
+    """What happens to completed unrolls between the server and the learner."""
+
+    when_full: Literal["block", "shed"] = "block"
+    """When the learner falls behind: "block" makes actors wait (bounded lag), "shed" drops the oldest, counted."""
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """The inference server: its address, its actors, its batches."""
+
+    address: str = "tcp://127.0.0.1:5555"
+    """Where actors and clients connect."""
+    insecure: bool = False
+    """Serve on an address that other machines can reach, without keys."""
+    max_environments: int = 1024
+    """Most environments at once, over all actors: one slot each."""
+    lease_s: float = 10.0
+    """Seconds without a word from an actor until its slots are freed."""
+    batching: BatchingSettings = field(default_factory=BatchingSettings)
+    unrolls: UnrollSettings = field(default_factory=UnrollSettings)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_environments <= 1_000_000:
+            raise ValueError(f"max_environments must be 1 to 1000000, not {self.max_environments}")
+        if not 0.1 <= self.lease_s <= 86_400:
+            raise ValueError(f"lease_s must be 0.1 to 86400 seconds, not {self.lease_s}")
