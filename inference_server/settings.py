@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 
@@ -23,7 +24,7 @@ class BatchingSettings:
         if not 1 <= self.max_size <= 65_535:
             raise ValueError(f"max_size must be 1 to 65535 rows, not {self.max_size}")
         buckets = self.buckets
-        ascending = all(low < high for low, high in zip(buckets, buckets[1:], strict=False))
+        ascending = all(low < high for low, high in pairwise(buckets))
         if buckets and not (ascending and buckets[0] >= 1 and buckets[-1] == self.max_size):
             raise ValueError(
                 f"buckets must ascend from 1 or more and end at max_size ({self.max_size}), not {list(buckets)}"

@@ -15,9 +15,9 @@ import numpy as np
 
 from corral.protocol.errors import ErrorCode, ProtocolError
 
-DTYPES = frozenset(
-    "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 float32 float64".split()
-)
+DTYPES = frozenset({"bool", "float16", "float32", "float64"}) | {
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
 """The dtypes that may cross the wire, by numpy name; all little-endian."""
 
 MAX_RANK = 8

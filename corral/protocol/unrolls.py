@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from corral.protocol.specs import Spec, TensorSpec
 
 
@@ -53,3 +55,45 @@ TIME_SPEC: Spec = {
     "version": TensorSpec((), "int64"),
 }
 """What every unroll stores at each index beside observations and outputs."""
+
+Leaves = dict[str, np.ndarray]
+"""Unrolls side by side as they travel: "observation/...", "output/..." and the names of `TIME_SPEC`, each
+`[T + 1, k, ...]`; "state/...", each `[k, ...]`."""
+
+
+def unroll_spec(observation: Spec, output: Spec, state: Spec) -> dict[str, Spec]:
+    """The specs of `Leaves`, in the order in which they travel: part "time", then part "state"."""
+    time = {f"observation/{name}": leaf for name, leaf in observation.items()}
+    time |= {f"output/{name}": leaf for name, leaf in output.items()}
+    return {"time": time | dict(TIME_SPEC), "state": {f"state/{name}": leaf for name, leaf in state.items()}}
+
+
+def unrolls_in(leaves: Leaves) -> int:
+    """How many unrolls stand side by side."""
+    return leaves["reward"].shape[1]
+
+
+def cut_columns(leaves: Leaves, start: int, stop: int) -> Leaves:
+    """Unrolls `start` to `stop`, as views."""
+    return {name: leaf[start:stop] if _axis(name) == 0 else leaf[:, start:stop] for name, leaf in leaves.items()}
+
+
+def side_by_side(parts: list[Leaves]) -> Leaves:
+    """All unrolls of `parts` in one."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts], _axis(name)) for name in parts[0]}
+
+
+def to_unroll(leaves: Leaves) -> Unroll:
+    """`leaves` under the names of `Unroll`."""
+
+    def under(prefix: str) -> Leaves:
+        return {name.removeprefix(prefix): leaf for name, leaf in leaves.items() if name.startswith(prefix)}
+
+    scalars = {name: leaves[name] for name in TIME_SPEC}
+    return Unroll(under("observation/"), under("output/"), state=under("state/"), **scalars)
+
+
+def _axis(name: str) -> int:
+    return 0 if name.startswith("state/") else 1

@@ -1,0 +1,194 @@
+"""An actor's session with its server: join, step, rejoin when the server has forgotten."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import zmq
+
+from actor_client.answers import unpack_answer
+from actor_client.heartbeat import Heartbeat
+from actor_client.line import Line, UnansweredError
+from actor_client.settings import ActorSettings
+from corral.protocol import (
+    ENDED,
+    ROW,
+    ErrorCode,
+    Hello,
+    MessageType,
+    ProtocolError,
+    Spec,
+    TensorSpec,
+    Welcome,
+    pack_control,
+    pack_header,
+    spec_from_wire,
+    spec_to_wire,
+    unpack_control,
+)
+from corral.protocol.tensors import check_rows, to_frame
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.05
+LATER = (ErrorCode.NOT_READY, ErrorCode.BUSY, ErrorCode.DRAINING)
+
+
+class SessionLostError(Exception):
+    """The server no longer knows the session: join again, and reset every environment."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What an actor sends in one STEP.
+
+    Attributes:
+      environment: uint16 `[n]`, ascending: which environments the rows are of.
+      reward: float32 `[n]`: of the step that led to the row; 0 where there was none.
+      flags: uint16 `[n]`: `RowFlags`.
+      observation: leaf -> `[n, ...]`: what to act on.
+      final: leaf -> `[m, ...]`: the final observations of the `m` rows whose flags say that an episode ended,
+        in their order.
+    """
+
+    environment: np.ndarray
+    reward: np.ndarray
+    flags: np.ndarray
+    observation: Mapping[str, np.ndarray]
+    final: Mapping[str, np.ndarray]
+
+
+class ActorSession:
+    """One session at a time with one server. Belongs to one thread.
+
+    Args:
+      address: the server's.
+      observation: what the environments give, one row.
+      action: what they take, one row.
+      environments: how many there are.
+      first_environment: the run-wide number of the first one.
+      stopping: asked while waiting; True ends the wait with `UnansweredError`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        observation: Spec,
+        action: TensorSpec,
+        settings: ActorSettings,
+        *,
+        environments: int,
+        first_environment: int = 0,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._context = zmq.Context()
+        self._address = address
+        self._observation = observation
+        self._settings = settings
+        self._stopping = stopping
+        self._hello = Hello(
+            "actor",
+            environments=environments,
+            first_environment=first_environment,
+            observation=spec_to_wire(observation),
+            action=spec_to_wire({"action": action}),
+        )
+        self._line = Line(
+            self._context,
+            address,
+            resend_after_s=settings.resend_after_s,
+            give_up_after_s=settings.give_up_after_s,
+            stopping=stopping,
+        )
+        self._token = 0
+        self._sequence = 0
+        self._output: Spec = {}
+        self._heartbeat: Heartbeat | None = None
+        self.policy_version = 0
+
+    def join(self) -> None:
+        """Open a session, waiting for as long as the server is not ready, full or away.
+
+        Raises:
+          ProtocolError: the server will not have this actor: another version, other spaces.
+          UnansweredError: it was told to stop, or has waited for too long.
+        """
+        started = time.monotonic()
+        nonce = secrets.randbits(64)
+        sequence = 0
+        while True:
+            sequence += 1
+            hello = pack_control(MessageType.HELLO, nonce, sequence, self._hello)
+            try:
+                header, frame = self._line.ask([hello], nonce, sequence)
+                break
+            except ProtocolError as error:
+                if error.code not in LATER:
+                    raise
+                self._wait_for(error, started)
+        welcome = unpack_control(Welcome, frame)
+        self._token, self._sequence = header.session, 0
+        self._output = spec_from_wire(welcome.output)
+        self._keep_alive(welcome.lease_s)
+
+    def step(self, rows: Rows) -> np.ndarray:
+        """Send rows and wait for their actions, `[n, ...]`.
+
+        Raises:
+          SessionLostError: join again, and reset every environment.
+          ProtocolError: the rows were refused.
+          UnansweredError: it was told to stop, or has waited for too long.
+        """
+        frames = self._frames(rows)
+        try:
+            header, frame = self._line.ask(frames, self._token, self._sequence)
+        except ProtocolError as error:
+            if error.code in (ErrorCode.EXPIRED, ErrorCode.DRAINING):
+                raise SessionLostError(error.text) from error
+            raise
+        self.policy_version, outputs = unpack_answer(header, frame, self._output)
+        return outputs["action"]
+
+    def leave(self) -> None:
+        """End the session, so that its slots are free at once, and close the socket."""
+        self._stop_heartbeat()
+        if self._token:
+            self._line.tell(pack_header(MessageType.BYE, self._token, 0))
+        self._line.close(linger_ms=200)
+        self._context.term()
+
+    def _frames(self, rows: Rows) -> list[bytes | memoryview]:
+        count = check_rows(rows.observation, self._observation)
+        table = np.empty(count, ROW)
+        table["reward"], table["environment"], table["flags"] = rows.reward, rows.environment, rows.flags
+        ended = int(np.count_nonzero(rows.flags & ENDED))
+        self._sequence += 1
+        head = pack_header(MessageType.STEP, self._token, self._sequence, count, ended)
+        frames = [head + table.tobytes(), *(to_frame(leaf) for leaf in rows.observation.values())]
+        if ended:
+            check_rows(rows.final, self._observation)
+            frames += [to_frame(leaf) for leaf in rows.final.values()]
+        return frames
+
+    def _wait_for(self, error: ProtocolError, started: float) -> None:
+        waited = time.monotonic() - started
+        if self._stopping():
+            raise UnansweredError("stopped while waiting for the server")
+        if 0 < self._settings.give_up_after_s <= waited:
+            raise UnansweredError(f"the server at {self._address} is not ready after {waited:.1f} s: {error.text}")
+        time.sleep(RETRY_S)
+
+    def _keep_alive(self, lease_s: float) -> None:
+        self._stop_heartbeat()
+        self._heartbeat = Heartbeat(self._context, self._address, self._token, every_s=lease_s / 4)
+        self._heartbeat.start()
+
+    def _stop_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None

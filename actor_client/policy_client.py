@@ -1,0 +1,197 @@
+"""`PolicyClient`: ask a server for what its policy would do, from any number of threads."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import zmq
+
+from actor_client.answers import unpack_answer
+from actor_client.line import Line
+from corral.protocol import (
+    ErrorCode,
+    Hello,
+    MessageType,
+    ProtocolError,
+    Spec,
+    Welcome,
+    pack_control,
+    pack_header,
+    spec_from_wire,
+    unpack_control,
+)
+from corral.protocol.tensors import check_rows, to_frame
+
+RETRY_S = 0.05
+
+
+class PolicyClient:
+    """Asks a server for predictions. Threads share it freely; a forked child gets sockets of its own.
+
+        client = PolicyClient("tcp://127.0.0.1:5555")
+        outputs = client.infer(observations)  # {"logits": [n, 2], "value": [n, 1]}
+
+    Args:
+      address: the server's, `tcp://HOST:PORT` or `ipc://PATH`.
+      timeout_s: silence after which `infer` gives up; a request is sent again every quarter of it.
+
+    Raises:
+      AddressError: the address is malformed.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float = 30.0) -> None:
+        self.address = address
+        self._timeout_s = timeout_s
+        self._idle: list[Line] = []
+        self._welcome: tuple[Spec, Spec, int] | None = None
+        self._forget_sockets()
+        self._line().close()  # a malformed address is told here, not at the first request
+
+    def __enter__(self) -> PolicyClient:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def observation(self) -> Spec:
+        """What the server takes: leaf name -> spec of one row."""
+        return self._greeted()[0]
+
+    @property
+    def outputs(self) -> Spec:
+        """What the server answers with: leaf name -> spec of one row."""
+        return self._greeted()[1]
+
+    def infer(self, observation: Mapping[str, Any] | Any) -> dict[str, np.ndarray]:
+        """The policy's outputs for `n` rows.
+
+        Args:
+          observation: an array `[n, ...]`, or leaf name -> array `[n, ...]` where the policy takes several.
+            Numbers of another precision are converted where nothing is lost in kind (float64 to float32,
+            int64 to uint8 in range); anything else is refused. More rows than the server takes at once are
+            sent in several requests.
+
+        Returns:
+          leaf name -> array `[n, ...]`.
+
+        Raises:
+          ProtocolError: SPEC for wrong leaves, shapes or dtypes; whatever else the server refused.
+          UnansweredError: no server answered in time.
+        """
+        spec, outputs, max_rows = self._greeted()
+        leaves = self._as_leaves(observation, spec)
+        rows = check_rows(leaves, spec)
+        if rows == 0:
+            return {name: leaf.zeros(0) for name, leaf in outputs.items()}
+        with self._borrowed_line() as line:
+            parts = [
+                self._ask(line, {name: leaf[start : start + max_rows] for name, leaf in leaves.items()}, outputs)
+                for start in range(0, rows, max_rows)
+            ]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in outputs}
+
+    def close(self) -> None:
+        """Close every idle socket. The client can be used again all the same."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for line in idle:
+            line.close()
+
+    def _ask(self, line: Line, leaves: Mapping[str, np.ndarray], outputs: Spec) -> dict[str, np.ndarray]:
+        rows = len(next(iter(leaves.values())))
+        sequence = next(self._sequence)
+        head = pack_header(MessageType.INFER, 0, sequence, rows=rows)
+        frames = [head, *(to_frame(leaf) for leaf in leaves.values())]
+        header, frame = line.ask(frames, 0, sequence)
+        return unpack_answer(header, frame, outputs)[1]
+
+    def _as_leaves(self, observation: Mapping[str, Any] | Any, spec: Spec) -> dict[str, np.ndarray]:
+        if not isinstance(observation, Mapping):
+            if len(spec) != 1:
+                raise ProtocolError(ErrorCode.SPEC, f"this policy takes a mapping with the leaves {list(spec)}")
+            observation = {next(iter(spec)): observation}
+        if observation.keys() != spec.keys():
+            raise ProtocolError(ErrorCode.SPEC, f"the leaves are {list(spec)}, not {list(observation)}")
+        return {name: _converted(observation[name], leaf.dtype) for name, leaf in spec.items()}
+
+    def _greeted(self) -> tuple[Spec, Spec, int]:
+        self._look_out_for_fork()
+        with self._lock:
+            if self._welcome is None:
+                self._welcome = self._greet()
+            return self._welcome
+
+    def _greet(self) -> tuple[Spec, Spec, int]:
+        line = self._line()
+        deadline = time.monotonic() + self._timeout_s
+        try:
+            while True:
+                sequence = next(self._sequence)
+                hello = pack_control(MessageType.HELLO, 0, sequence, Hello("client"))
+                try:
+                    _, frame = line.ask([hello], 0, sequence)
+                    break
+                except ProtocolError as error:
+                    if error.code is not ErrorCode.NOT_READY or time.monotonic() > deadline:
+                        raise
+                    time.sleep(RETRY_S)
+        finally:
+            line.close()
+        welcome = unpack_control(Welcome, frame)
+        return spec_from_wire(welcome.observation), spec_from_wire(welcome.output), welcome.max_rows
+
+    @contextmanager
+    def _borrowed_line(self) -> Iterator[Line]:
+        """A socket that no other thread uses: an idle one, else a new one. One that failed is not used again."""
+        with self._lock:
+            line = self._idle.pop() if self._idle else None
+        line = line or self._line()
+        try:
+            yield line
+        except BaseException:
+            line.close()
+            raise
+        with self._lock:
+            self._idle.append(line)
+
+    def _line(self) -> Line:
+        return Line(
+            self._context, self.address, resend_after_s=self._timeout_s / 4, give_up_after_s=self._timeout_s
+        )
+
+    def _look_out_for_fork(self) -> None:
+        # Sockets of the parent must not be touched in a child, not even to close them.
+        if self._pid != os.getpid():
+            self._forget_sockets()
+
+    def _forget_sockets(self) -> None:
+        self._pid = os.getpid()
+        self._context = zmq.Context()
+        self._lock = threading.Lock()
+        self._sequence = itertools.count(1)
+        self._idle = []
+        self._welcome = None
+
+
+def _converted(values: Any, dtype: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype == dtype:
+        return array
+    target = np.dtype(dtype)
+    if array.dtype.kind in "iu" and target.kind in "iu" and array.size:
+        limits = np.iinfo(target)
+        fits = limits.min <= int(array.min()) and int(array.max()) <= limits.max
+    else:
+        fits = np.can_cast(array.dtype, target, "same_kind")
+    return array.astype(target) if fits else array

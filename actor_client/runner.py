@@ -1,0 +1,79 @@
+"""The actor's loop: step environments with what the server answers, for as long as it takes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import numpy as np
+
+from actor_client.actor_session import ActorSession, SessionLostError
+from actor_client.environments import make_group
+from actor_client.line import UnansweredError
+from actor_client.settings import ActorSettings, EnvironmentSettings
+
+log = logging.getLogger(__name__)
+
+
+def run_actor(
+    environment: EnvironmentSettings,
+    actor: ActorSettings,
+    address: str,
+    *,
+    first_environment: int = 0,
+    seed: int = 0,
+    stop: threading.Event | None = None,
+) -> None:
+    """Run one actor until `stop` is set.
+
+    A server that is away, not ready or full is waited for; one that has forgotten the session is joined again,
+    and every environment begins anew.
+
+    Args:
+      environment: what to run.
+      actor: how many of it, and how patient to be.
+      address: the server's.
+      first_environment: the run-wide number of the first environment.
+      seed: of the run; each environment's own seed is drawn from it and its number.
+
+    Raises:
+      BadEnvironmentError: the environment cannot be made.
+      AddressError: the address is malformed.
+      ProtocolError: the server will not have this actor.
+      UnansweredError: `actor.give_up_after_s` have passed without an answer.
+    """
+    stop = stop or threading.Event()
+    group = make_group(environment, actor.environments)
+    session = ActorSession(
+        address,
+        group.observation,
+        group.action,
+        actor,
+        environments=group.size,
+        first_environment=first_environment,
+        stopping=stop.is_set,
+    )
+    try:
+        session.join()
+        rows = group.reset(environment_seeds(seed, first_environment, group.size))
+        while not stop.is_set():
+            try:
+                action = session.step(rows)
+            except SessionLostError as lost:
+                log.warning("joining again: %s", lost)
+                session.join()
+                rows = group.reset(None)
+                continue
+            rows = group.step(rows.environment, action)
+    except UnansweredError:
+        if not stop.is_set():
+            raise
+    finally:
+        session.leave()
+        group.close()
+
+
+def environment_seeds(seed: int, first_environment: int, count: int) -> list[int]:
+    """One seed for each environment, drawn from the run's seed and the environment's number."""
+    numbers = range(first_environment, first_environment + count)
+    return [int(np.random.SeedSequence((seed, number)).generate_state(1)[0] >> 1) for number in numbers]

@@ -1,0 +1,180 @@
+"""Control messages: a header and a msgpack body in one frame (docs/protocol.md, "Control messages").
+
+Each body is a dataclass; its fields are all the keys there are, and their types are checked.
+"""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+import msgpack
+
+from corral.protocol.errors import ErrorCode, ProtocolError
+from corral.protocol.header import HEADER_BYTES, VERSION, MessageType, pack_header
+from corral.protocol.limits import MAX_CONTROL_BYTES, MAX_TEXT
+
+Body = TypeVar("Body")
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Who is calling, and what it holds.
+
+    Attributes:
+      role: "actor" (STEP), "client" (INFER), or "server" (towards the learner).
+      versions: the protocol versions that the caller speaks.
+      environments: how many environments an actor steps, one slot each; else 0.
+      first_environment: the run-wide number of the actor's first environment, which seeds its exploration.
+      epoch: on a server's weights line: of the weights that it holds (the header's sequence is their version).
+      observation: the actor's observation spec; the stored unroll's spec from a server; else empty.
+      action: the actor's action spec as one leaf named "action"; else empty.
+    """
+
+    role: str
+    versions: list[int] = field(default_factory=lambda: [VERSION])
+    environments: int = 0
+    first_environment: int = 0
+    epoch: int = 0
+    observation: dict[str, Any] = field(default_factory=dict)
+    action: dict[str, Any] = field(default_factory=dict)
+
+    def check_version(self) -> None:
+        """Raises `ProtocolError` (VERSION) where no version is spoken by both sides."""
+        if VERSION not in self.versions:
+            raise ProtocolError(
+                ErrorCode.VERSION,
+                f"this side speaks protocol version {VERSION}, the caller speaks {self.versions}: "
+                "install the same Corral release on both sides",
+            )
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """What the server holds and grants.
+
+    Attributes:
+      version: the protocol version that both sides speak from here on.
+      observation: leaf name -> tensor spec of the rows that the server takes.
+      output: leaf name -> tensor spec of the rows that it answers with.
+      max_rows: most rows of one message.
+      lease_s: seconds of silence after which a session ends.
+      policy_version: the policy version that now acts.
+      cursor: towards a server: the last UNROLLS sequence that the learner has accepted from it.
+      window: towards a server: most unrolls that may wait for acceptance.
+    """
+
+    version: int
+    observation: dict[str, Any]
+    output: dict[str, Any]
+    max_rows: int
+    lease_s: float
+    policy_version: int
+    cursor: int
+    window: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The body of an ERROR."""
+
+    code: str
+    text: str
+
+    def error(self) -> ProtocolError:
+        """The failure as the exception that it stands for; an unknown code becomes INTERNAL."""
+        known = self.code in ErrorCode.__members__
+        return ProtocolError(ErrorCode(self.code) if known else ErrorCode.INTERNAL, self.text)
+
+
+@dataclass(frozen=True)
+class UnrollManifest:
+    """What an UNROLLS message carries before its leaves.
+
+    Attributes:
+      unrolls: how many unrolls the leaves hold side by side.
+      steps: environment steps completed since the last manifest.
+      episodes: `[return, length]` of every episode that ended since the last manifest.
+    """
+
+    unrolls: int
+    steps: int
+    episodes: list[list[float]]
+
+
+@dataclass(frozen=True)
+class WeightManifest:
+    """What a WEIGHTS message carries before its tensors; the header holds epoch and version.
+
+    Attributes:
+      tensors: name -> tensor spec, in the order of the frames.
+      checksum: BLAKE2b-128 over the frames in order.
+    """
+
+    tensors: dict[str, Any]
+    checksum: bytes
+
+
+@dataclass(frozen=True)
+class Report:
+    """The body of a REPORT: flat figures under the names that docs/protocol.md lists."""
+
+    figures: dict[str, Any]
+
+
+def pack_control(type_: MessageType, session: int, sequence: int, body: Any = None) -> bytes:
+    """One frame: a header, and `body` (a dataclass of this module) behind it where there is one."""
+    head = pack_header(type_, session, sequence)
+    return head if body is None else head + msgpack.packb(asdict(body))
+
+
+def unpack_control(body_type: type[Body], frame: bytes) -> Body:
+    """The body behind the header of `frame`.
+
+    Raises:
+      ProtocolError: MALFORMED, naming the first field that is missing, unknown or of a wrong type.
+    """
+    if len(frame) > MAX_CONTROL_BYTES:
+        raise ProtocolError(
+            ErrorCode.MALFORMED, f"a control message of {len(frame)} bytes; at most {MAX_CONTROL_BYTES}"
+        )
+    name = body_type.__name__
+    try:
+        value = msgpack.unpackb(frame[HEADER_BYTES:], strict_map_key=True)
+    except (ValueError, RecursionError, msgpack.UnpackException) as error:
+        raise ProtocolError(ErrorCode.MALFORMED, f"the body of {name} is no msgpack: {error}") from error
+    if not isinstance(value, dict):
+        raise ProtocolError(ErrorCode.MALFORMED, f"the body of {name} is no map")
+    expected = _field_types(body_type)  # type: ignore[arg-type]
+    if value.keys() != expected.keys():
+        raise ProtocolError(
+            ErrorCode.MALFORMED, f"{name} has the fields {sorted(expected)}, not {sorted(map(str, value))[:32]}"
+        )
+    for key, kind in expected.items():
+        if not _fits(value[key], kind):
+            raise ProtocolError(ErrorCode.MALFORMED, f"{name}.{key} is no {kind}")
+    return body_type(**value)
+
+
+@cache
+def _field_types(body_type: Any) -> dict[str, Any]:
+    return typing.get_type_hints(body_type)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is Any:
+        return True
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is list:
+        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
+    if typing.get_origin(kind) is dict:
+        return isinstance(value, dict) and all(
+            _fits(key, arguments[0]) and _fits(item, arguments[1]) for key, item in value.items()
+        )
+    if kind is float:
+        return type(value) in (int, float)
+    if kind is str:
+        return isinstance(value, str) and len(value) <= MAX_TEXT
+    return type(value) is kind

@@ -1,0 +1,18 @@
+"""Bounds on everything that crosses the wire: nothing a peer sends can take unbounded memory or time."""
+
+from __future__ import annotations
+
+MAX_CONTROL_BYTES = 1 << 20
+"""Most bytes of one control frame (header and msgpack body): manifests of large models fit."""
+
+MAX_FRAME_BYTES = 1 << 30
+"""Most bytes of any frame; a socket closes the connection of a peer that sends more."""
+
+MAX_ROWS = 65_535
+"""Most rows of one message: the header counts them in 16 bits."""
+
+MAX_TEXT = 4_096
+"""Most characters of one text in a control message."""
+
+QUEUED_MESSAGES = 4_096
+"""Messages that a socket holds for one peer, each way. Peers that wait for their answers never come near."""

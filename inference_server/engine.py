@@ -1,0 +1,142 @@
+"""The engine: compiled, warmed, padded batches, and two replicas between which weights flip. Knows no actors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from corral.agents import Agent, load_backend
+from corral.protocol import Spec
+
+Leaves = dict[str, np.ndarray]
+
+
+class Engine:
+    """An agent's `act`, compiled for every bucket, on the replica whose weights are in use.
+
+    Two threads meet here: the server's calls `act` and `flip`, the weight intake's calls `offer`. The replica
+    that acts is never written to; `offer` loads the other one and `flip` swaps them between two batches.
+
+    Args:
+      agent: whose `act` is compiled.
+      buckets: batch sizes to compile, ascending.
+      learns: whether weights are pushed. Without a learner one replica is enough, and it is ready as built.
+    """
+
+    def __init__(self, agent: Agent, buckets: Sequence[int], *, learns: bool) -> None:
+        compiled = load_backend().CompiledAct
+        self.agent = agent
+        self.buckets = tuple(buckets)
+        self._replicas = [compiled(agent, self.buckets)]
+        if learns:
+            self._replicas.append(compiled(agent, self.buckets, clone=True))
+        self._active = 0
+        self._lock = threading.Lock()
+        self._flipped = threading.Event()
+        self._offered: tuple[int, int] | None = None
+        self.epoch = 0
+        self.version = 0
+        self.ready = not learns
+        # The bucket that a number of rows is padded to, looked up rather than searched on the hot path.
+        self._bucket = np.searchsorted(self.buckets, np.arange(self.buckets[-1] + 1)).tolist()
+
+    @property
+    def weight_spec(self) -> Spec:
+        """The tensors of a policy version, by name."""
+        return self._replicas[0].weight_spec
+
+    @property
+    def traces(self) -> int:
+        """How often anything was compiled; flat once warm."""
+        return sum(replica.traces for replica in self._replicas)
+
+    def warm(self, progress: Callable[[int, int], Any] = lambda done, total: None) -> None:
+        """Compile and run every bucket of every replica once; `progress(done, total)` after each."""
+        total = len(self._replicas) * len(self.buckets)
+        done = 0
+        for replica in self._replicas:
+            for bucket in self.buckets:
+                replica.warm_bucket(bucket)
+                done += 1
+                progress(done, total)
+
+    def padded(self, rows: int) -> int:
+        """The bucket that `rows` rows are padded to."""
+        return self.buckets[self._bucket[rows]]
+
+    def act(
+        self,
+        rows: int,
+        observation: Leaves,
+        state: Leaves,
+        first: np.ndarray,
+        noise: np.ndarray,
+        explore: np.ndarray,
+    ) -> tuple[Leaves, Leaves]:
+        """What the agent does for the first `rows` rows of the arrays.
+
+        Every array is as long as the largest bucket; what lies behind `rows` is padding, whatever it holds.
+
+        Returns:
+          outputs and next recurrent state, leaf -> `[rows, ...]`.
+        """
+        bucket = self.padded(rows)
+        outputs, next_state = self._replicas[self._active](
+            bucket,
+            {name: leaf[:bucket] for name, leaf in observation.items()},
+            {name: leaf[:bucket] for name, leaf in state.items()},
+            first[:bucket],
+            noise[:bucket],
+            explore[:bucket],
+        )
+        return (
+            {name: leaf[:rows] for name, leaf in outputs.items()},
+            {name: leaf[:rows] for name, leaf in next_state.items()},
+        )
+
+    def offer(
+        self,
+        epoch: int,
+        version: int,
+        weights: Mapping[str, np.ndarray],
+        wake: Callable[[], None],
+        timeout_s: float,
+    ) -> bool:
+        """Load verified weights into the standby replica and wait until the acting thread has flipped to them.
+
+        Args:
+          epoch, version: what they are from now on.
+          weights: a tensor for every name of `weight_spec`.
+          wake: makes the acting thread call `flip` soon.
+          timeout_s: how long it may take.
+
+        Returns:
+          whether the flip happened within `timeout_s`; if not, the weights are withdrawn.
+        """
+        self._flipped.clear()
+        self._replicas[1 - self._active].load(weights)
+        with self._lock:
+            self._offered = (epoch, version)
+        wake()
+        if self._flipped.wait(timeout_s):
+            return True
+        with self._lock:
+            withdrawn, self._offered = self._offered is not None, None
+        return not withdrawn
+
+    def flip(self) -> bool:
+        """Take up offered weights, if any; called between two batches. Whether there were any."""
+        if self._offered is None:
+            return False
+        with self._lock:
+            if self._offered is None:
+                return False
+            self.epoch, self.version = self._offered
+            self._offered = None
+            self._active = 1 - self._active
+            self.ready = True
+        self._flipped.set()
+        return True

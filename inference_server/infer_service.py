@@ -1,0 +1,92 @@
+"""INFER: stateless rows in, the agent's outputs out. No session, no trajectory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+
+from corral.protocol import HEADER_BYTES, ErrorCode, Header, MessageType, ProtocolError
+from inference_server.answers import Answers
+from inference_server.batch import BatchQueue, Request
+from inference_server.batcher import Batcher, Reason
+from inference_server.engine import Engine
+from inference_server.frontend import Frontend
+from inference_server.settings import BatchingSettings
+from inference_server.stats import Stats
+
+log = logging.getLogger(__name__)
+
+
+class InferService:
+    """Answers INFER with what the agent does greedily, from its initial recurrent state."""
+
+    def __init__(
+        self,
+        settings: BatchingSettings,
+        engine: Engine,
+        frontend: Frontend,
+        stats: Stats,
+        clock: Callable[[], float],
+    ) -> None:
+        self._engine = engine
+        self._frontend = frontend
+        self._stats = stats
+        self._clock = clock
+        spec = engine.agent.spec
+        self._spec = spec
+        self._queue = BatchQueue(Batcher(settings, clock), spec.observation)
+        size = settings.max_size
+        initial = engine.agent.initial_state(size)
+        self._state = {name: np.asarray(initial[name], leaf.dtype) for name, leaf in spec.state.items()}
+        self._first = np.ones(size, bool)
+        self._noise = np.zeros((size, spec.noise), np.float32)
+        self._greedy = np.zeros((size, spec.explore), np.float32)
+
+    def receive(self, routing: bytes, header: Header, head: bytes) -> None:
+        """Take the rows of an INFER in. Raises `ProtocolError`."""
+        rows = header.rows
+        if len(head) != HEADER_BYTES or header.ended:
+            raise ProtocolError(ErrorCode.MALFORMED, "INFER has a header and observation frames, nothing else")
+        if not 1 <= rows <= self._queue.batcher.max_size:
+            raise ProtocolError(
+                ErrorCode.LIMIT, f"INFER takes 1 to {self._queue.batcher.max_size} rows, not {rows}"
+            )
+        batch = self._queue.room_for(rows)
+        start, stop = batch.rows, batch.rows + rows
+        for name, leaf in batch.observation.items():
+            self._frontend.read_into(leaf[start:stop], name)
+        self._frontend.end()
+        request = Request(None, routing, header.sequence, start, stop, self._clock())
+        self._queue.commit(batch, request)
+
+    def due(self) -> Reason | None:
+        """Why the first batch should leave now, or None."""
+        # Who else might ask is unknown: clients come and go without a word.
+        return self._queue.reason(live=0)
+
+    def wait_s(self) -> float | None:
+        """Seconds until `due` changes by time alone."""
+        return self._queue.batcher.wait_s()
+
+    def run(self, reason: Reason) -> None:
+        """Compute the first batch and answer it."""
+        batch = self._queue.take()
+        try:
+            outputs, _ = self._engine.act(
+                batch.rows, batch.observation, self._state, self._first, self._noise, self._greedy
+            )
+        except Exception as error:
+            # A model that fails on its input costs these requests their answers, not the server its life.
+            log.exception("the model failed on a batch of %d rows", batch.rows)
+            failure = ProtocolError(ErrorCode.INTERNAL, f"the model failed: {type(error).__name__}: {error}")
+            for request in batch.requests:
+                self._frontend.send_error(request.routing, 0, request.sequence, failure)
+        else:
+            answers = Answers(MessageType.OUTPUTS, outputs, list(self._spec.outputs), self._engine.version)
+            for request in batch.requests:
+                frame = answers.cut(0, request.sequence, request.start, request.stop)
+                self._frontend.send(request.routing, frame)
+        self._stats.batch_left(batch, reason, self._engine.padded(batch.rows))
+        self._queue.recycle(batch)

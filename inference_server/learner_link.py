@@ -1,0 +1,202 @@
+"""The server's two lines to the learner: unrolls out, weights in. A thread of its own owns both sockets."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import zmq
+
+from corral.protocol import (
+    ErrorCode,
+    Failure,
+    Header,
+    Hello,
+    MessageType,
+    ProtocolError,
+    Spec,
+    Welcome,
+    open_dealer,
+    pack_control,
+    pack_header,
+    spec_to_wire,
+    unpack_control,
+    unpack_header,
+)
+from corral.protocol.tensors import to_frame
+from corral.protocol.waker import Waker
+from corral.protocol.weights import unpack_weights
+from inference_server.engine import Engine
+from inference_server.outbox import Outbox, Parcel
+
+log = logging.getLogger(__name__)
+
+GREET_EVERY_S = 0.5
+"""Seconds between greetings: until the learner answers, and on the weights line as a sign of what we hold."""
+RESEND_AFTER_S = 2.0
+FLIP_TIMEOUT_S = 10.0
+
+
+class LearnerLink(threading.Thread):
+    """Delivers parcels until they are accepted, and takes weights up once they are verified.
+
+    Args:
+      unrolls_address, weights_address: where the learner listens.
+      spec: the unroll's parts, as `unroll_spec` gives them.
+      engine, outbox: shared with the serving thread.
+      wake_server: makes the serving thread look for news.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context,
+        unrolls_address: str,
+        weights_address: str,
+        spec: Mapping[str, Spec],
+        length: int,
+        engine: Engine,
+        outbox: Outbox,
+        wake_server: Callable[[], None],
+    ) -> None:
+        super().__init__(name="learner-link", daemon=True)
+        self.waker = Waker()
+        self.identity = secrets.randbits(64)
+        self.welcomed = False
+        self.refused = 0
+        self.failure = ""
+        self._unrolls = open_dealer(context, unrolls_address)
+        self._weights = open_dealer(context, weights_address)
+        self._spec = {part: spec_to_wire(leaves) for part, leaves in spec.items()} | {"length": length}
+        self._engine = engine
+        self._outbox = outbox
+        self._wake_server = wake_server
+        self._stopping = False
+        self._next_greeting = 0.0
+        self._resend_at = 0.0
+
+    def run(self) -> None:
+        poller = zmq.Poller()
+        for source in (self._unrolls, self._weights, self.waker):
+            poller.register(source, zmq.POLLIN)
+        try:
+            while not self._stopping:
+                ready = dict(poller.poll(100))
+                self.waker.clear()
+                if self._unrolls in ready:
+                    self._receive(self._unrolls, self._on_unrolls_line)
+                if self._weights in ready:
+                    self._receive(self._weights, self._on_weights_line)
+                self._greet()
+                self._deliver()
+        finally:
+            self._unrolls.close()
+            self._weights.close()
+
+    def stop(self) -> None:
+        """End the thread; what the learner has not accepted by then is lost."""
+        self._stopping = True
+        self.waker.wake()
+
+    def _greet(self) -> None:
+        now = time.monotonic()
+        if now < self._next_greeting:
+            return
+        self._next_greeting = now + GREET_EVERY_S
+        if not self.welcomed:
+            hello = Hello("server", observation=self._spec)
+            self._send(self._unrolls, [self._control(MessageType.HELLO, self._outbox.first_sequence, hello)])
+        # On the weights line the greeting says what we hold; the learner answers it with what is newer.
+        held = Hello("server", epoch=self._engine.epoch)
+        self._send(self._weights, [self._control(MessageType.HELLO, self._engine.version, held)])
+
+    def _deliver(self) -> None:
+        if not self.welcomed:
+            return
+        now = time.monotonic()
+        parcels = self._outbox.unaccepted() if now >= self._resend_at else []
+        if fresh := self._outbox.collect():
+            parcels.append(fresh)
+        for parcel in parcels:
+            self._send_parcel(parcel)
+        if parcels:
+            self._resend_at = now + RESEND_AFTER_S
+
+    def _send_parcel(self, parcel: Parcel) -> None:
+        head = self._control(MessageType.UNROLLS, parcel.sequence, parcel.manifest)
+        self._send(self._unrolls, [head, *map(to_frame, parcel.leaves.values())])
+
+    def _control(self, type_: MessageType, sequence: int, body: object) -> bytes:
+        return pack_control(type_, self.identity, sequence, body)
+
+    def _send(self, socket: zmq.Socket, frames: list) -> None:
+        try:
+            socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            log.debug("the learner's queue is full: will send again")
+
+    def _receive(self, socket: zmq.Socket, handle: Callable[[Header, list[memoryview], bytes], None]) -> None:
+        while True:
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            try:
+                head = frames[0].bytes
+                handle(unpack_header(head), [frame.buffer for frame in frames], head)
+            except ProtocolError as error:
+                self.failure = error.text
+                log.warning("from the learner: %s", error)
+
+    def _on_unrolls_line(self, header: Header, frames: list[memoryview], head: bytes) -> None:
+        if header.type == MessageType.ACCEPTED:
+            was_blocked = self._outbox.blocked
+            self._outbox.accept(header.sequence)
+            self._resend_at = time.monotonic() + RESEND_AFTER_S
+            if was_blocked:
+                self._wake_server()
+        elif header.type == MessageType.WELCOME:
+            welcome = unpack_control(Welcome, head)
+            self._outbox.window = welcome.window
+            self._outbox.accept(welcome.cursor)
+            self.welcomed = True
+            self.failure = ""
+            self._resend_at = 0.0
+            self._wake_server()
+        elif header.type == MessageType.ERROR:
+            failure = unpack_control(Failure, head).error()
+            # A learner that does not know us is a new one: greet it again, then everything unaccepted follows.
+            self.welcomed = self.welcomed and failure.code is not ErrorCode.EXPIRED
+            if failure.code is not ErrorCode.EXPIRED:
+                raise failure
+
+    def _on_weights_line(self, header: Header, frames: list[memoryview], head: bytes) -> None:
+        if header.type == MessageType.ERROR:
+            raise unpack_control(Failure, head).error()
+        if header.type != MessageType.WEIGHTS:
+            return
+        epoch, version = header.session, header.sequence
+        try:
+            self._take_up(header, frames)
+            answer = pack_header(MessageType.TAKEN, epoch, version)
+        except ProtocolError as error:
+            self.refused += 1
+            log.error("weights of version %d were refused: %s", version, error.text)
+            answer = pack_control(MessageType.ERROR, epoch, version, Failure(error.code, error.text))
+        self._send(self._weights, [answer])
+
+    def _take_up(self, header: Header, frames: list[memoryview]) -> None:
+        offered, held = (header.session, header.sequence), (self._engine.epoch, self._engine.version)
+        if offered == held:
+            return
+        if offered < held:
+            raise ProtocolError(
+                ErrorCode.WEIGHTS,
+                f"epoch {offered[0]} version {offered[1]} is older than epoch {held[0]} version {held[1]}, "
+                "which acts here",
+            )
+        weights = unpack_weights(header, frames, self._engine.weight_spec)
+        if not self._engine.offer(*offered, weights, self._wake_server, FLIP_TIMEOUT_S):
+            raise ProtocolError(ErrorCode.WEIGHTS, f"the engine did not take version {header.sequence} in time")

@@ -1,0 +1,304 @@
+"""The inference server: one thread that receives, batches, acts and answers; one that talks to the learner."""
+
+from __future__ import annotations
+
+import logging
+import select
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from corral.agents import Agent
+from corral.protocol import (
+    VERSION,
+    ErrorCode,
+    Header,
+    Hello,
+    MessageType,
+    ProtocolError,
+    Report,
+    TensorSpec,
+    Welcome,
+    mismatch,
+    pack_control,
+    spec_from_wire,
+    spec_to_wire,
+    unpack_control,
+    unpack_header,
+)
+from corral.protocol.unrolls import unroll_spec
+from corral.protocol.waker import Waker
+from inference_server.engine import Engine
+from inference_server.frontend import Frontend
+from inference_server.infer_service import InferService
+from inference_server.learner_link import LearnerLink
+from inference_server.outbox import Outbox
+from inference_server.sessions import Session, Sessions
+from inference_server.settings import ServerSettings
+from inference_server.slots import Slots
+from inference_server.stats import Stats
+from inference_server.step_service import REPLY, StepService
+from inference_server.unrolls import UnrollAssembler
+
+log = logging.getLogger(__name__)
+
+HOUSEKEEPING_S = 0.25
+DRAIN_MESSAGES = 4096
+"""Messages read before batches are looked at: a flood delays answers by so much at most."""
+
+
+class InferenceServer:
+    """Holds one agent and answers everyone with it.
+
+    Usage: construct (binds the address), `warm()`, `run()`; `stop()` from any thread or signal handler.
+
+    Args:
+      settings: address, limits, batching.
+      build: makes the agent; called once, after the address is bound.
+      seed: of the exploration noise.
+      learner: the learner's unroll and weight addresses; None serves the agent as it was built, for INFER alone.
+      clock: seconds, monotonic.
+
+    Raises:
+      AddressError: the address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        build: Callable[[], Agent],
+        *,
+        seed: int = 0,
+        learner: tuple[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._context = zmq.Context()
+        self._settings = settings
+        self._clock = clock
+        self._stopping = False
+        self._waker = Waker()
+        # Bound before anything is built: a taken address is told at once, and early actors wait in the queue.
+        self._frontend = Frontend(self._context, settings.address, insecure=settings.insecure)
+        self.address = self._frontend.address
+        self._engine = Engine(build(), settings.batching.bucket_sizes(), learns=learner is not None)
+        self._spec = spec = self._engine.agent.spec
+        self._slots = Slots(settings.max_environments, spec.state)
+        self._sessions = Sessions(self._slots, settings.lease_s, clock)
+        self._stats = Stats(clock)
+        self._outbox = Outbox(settings.unrolls.when_full)
+        self._infer = InferService(settings.batching, self._engine, self._frontend, self._stats, clock)
+        self._step: StepService | None = None
+        self._link: LearnerLink | None = None
+        if learner is not None:
+            parts = unroll_spec(spec.observation, spec.outputs, spec.state)
+            self._assembler = UnrollAssembler(settings.max_environments, parts, spec.unroll_length)
+            self._step = StepService(
+                settings.batching, self._engine, self._frontend, self._slots, self._sessions, self._assembler,
+                self._outbox, self._stats, clock, seed,
+            )  # fmt: skip
+            self._link = LearnerLink(
+                self._context, *learner, parts, spec.unroll_length, self._engine, self._outbox, self._waker.wake
+            )
+        self._last_housekeeping = clock()
+
+    def warm(self, progress: Callable[[int, int], Any] = lambda done, total: None) -> None:
+        """Compile and run every bucket once. Until then nobody is answered."""
+        self._engine.warm(progress)
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        # Two threads compete for the interpreter: the default 5 ms between switches would be the latency.
+        sys.setswitchinterval(1e-4)
+        if self._link is not None:
+            self._link.start()
+        try:
+            while not self._stopping:
+                self._wait()
+                self._engine.flip()
+                self._receive_all()
+                self._dispatch()
+                self._keep_house()
+        finally:
+            self._close()
+
+    def stop(self) -> None:
+        """Make `run` return soon. From any thread or signal handler; more than once is fine."""
+        self._stopping = True
+        self._waker.wake()
+
+    def _close(self) -> None:
+        if self._link is not None and self._link.is_alive():
+            self._link.stop()
+            self._link.join(5)
+        self._frontend.close()
+        self._context.destroy(linger=0)
+
+    def _wait(self) -> None:
+        """Sleep until there is news, or a batch falls due."""
+        if self._frontend.pending():
+            return
+        waits = [HOUSEKEEPING_S, self._infer.wait_s()]
+        if self._step is not None:
+            waits.append(self._step.wait_s())
+        # select, since zmq's own poll counts in whole milliseconds and timeouts are given in microseconds.
+        timeout = min(wait for wait in waits if wait is not None)
+        select.select([self._frontend.fileno, self._waker.fileno()], [], [], timeout)
+        self._waker.clear()
+
+    def _receive_all(self) -> None:
+        for _ in range(DRAIN_MESSAGES):
+            begun = self._frontend.begin()
+            if begun is None:
+                return
+            self._receive(*begun)
+
+    def _receive(self, routing: bytes, head: bytes) -> None:
+        header = None
+        try:
+            header = unpack_header(head)
+            self._handle(routing, header, head)
+        except ProtocolError as error:
+            self._refuse(routing, header, error)
+        except Exception:
+            # A defect of ours may cost one request its answer, never the others theirs.
+            log.exception("a request failed")
+            self._refuse(routing, header, ProtocolError(ErrorCode.INTERNAL, "a defect; see the server's log"))
+        finally:
+            self._frontend.discard()
+
+    def _handle(self, routing: bytes, header: Header, head: bytes) -> None:
+        match header.type:
+            case MessageType.STEP if self._step is not None:
+                self._step.receive(routing, header, head)
+            case MessageType.INFER:
+                self._check_ready()
+                self._infer.receive(routing, header, head)
+            case MessageType.HELLO:
+                self._greet(routing, header, unpack_control(Hello, head))
+            case MessageType.HEARTBEAT:
+                self._touch(header)
+            case MessageType.BYE:
+                self._part(header)
+            case MessageType.STATUS:
+                self._frontend.send(routing, pack_control(MessageType.REPORT, 0, header.sequence, self._report()))
+            case MessageType.STEP:
+                raise ProtocolError(ErrorCode.UNKNOWN_TYPE, "this server has no learner: it answers INFER only")
+            case _:
+                raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"a server takes no messages of type {header.type}")
+
+    def _check_ready(self) -> None:
+        if not self._engine.ready:
+            raise ProtocolError(ErrorCode.NOT_READY, "no weights yet: the server waits for its learner")
+
+    def _greet(self, routing: bytes, header: Header, hello: Hello) -> None:
+        hello.check_version()
+        self._check_ready()
+        token = 0
+        outputs = self._spec.outputs
+        if hello.role == "actor":
+            token = self._seat(routing, header.session, hello).token
+            outputs = {name: outputs[name] for name in REPLY}
+        elif hello.role != "client":
+            raise ProtocolError(ErrorCode.MALFORMED, f'a server greets "actor" and "client", not {hello.role!r}')
+        welcome = Welcome(
+            version=VERSION,
+            observation=spec_to_wire(self._spec.observation),
+            output=spec_to_wire(outputs),
+            max_rows=self._settings.batching.max_size,
+            lease_s=self._settings.lease_s,
+            policy_version=self._engine.version,
+            cursor=0,
+            window=1,
+        )
+        self._frontend.send(routing, pack_control(MessageType.WELCOME, token, header.sequence, welcome))
+
+    def _seat(self, routing: bytes, nonce: int, hello: Hello) -> Session:
+        if self._step is None:
+            raise ProtocolError(ErrorCode.UNKNOWN_TYPE, "this server has no learner: it answers clients only")
+        observation, action = spec_from_wire(hello.observation), spec_from_wire(hello.action)
+        wrong = mismatch(self._spec.observation, observation)
+        if wrong:
+            raise ProtocolError(ErrorCode.SPEC, f"observations differ (here: the server): {wrong}")
+        wrong = mismatch({"action": self._action()}, action, bounds=True)
+        if wrong:
+            raise ProtocolError(ErrorCode.SPEC, f"actions differ (here: the server): {wrong}")
+        most = self._settings.batching.max_size
+        if hello.environments > most:
+            raise ProtocolError(
+                ErrorCode.LIMIT,
+                f"{hello.environments} environments step in one message of at most {most} rows: give this actor "
+                "fewer, or raise server.batching.max_size",
+            )
+        return self._sessions.open(nonce, routing, hello.environments, hello.first_environment)
+
+    def _action(self) -> TensorSpec:
+        assert self._spec.action is not None
+        return self._spec.action
+
+    def _touch(self, header: Header) -> None:
+        session = self._sessions.find(header.session)
+        if session is None:
+            raise ProtocolError(ErrorCode.EXPIRED, "no such session here: say HELLO again and reset")
+        self._sessions.touch(session)
+
+    def _part(self, header: Header) -> None:
+        session = self._sessions.find(header.session)
+        if session is not None and self._step is not None:
+            self._step.forget(session)
+
+    def _refuse(self, routing: bytes, header: Header | None, error: ProtocolError) -> None:
+        self._stats.error(error.code, error.text)
+        log.debug("refused: %s", error)
+        session, sequence = (header.session, header.sequence) if header else (0, 0)
+        self._frontend.send_error(routing, session, sequence, error)
+        lies = (ErrorCode.MALFORMED, ErrorCode.SPEC, ErrorCode.LIMIT)
+        liar = self._sessions.find(session) if error.code in lies else None
+        if liar is not None and self._sessions.strike(liar) and self._step is not None:
+            log.warning("a session sent %d malformed messages and was ended; the last: %s", liar.strikes, error)
+            self._step.forget(liar)
+
+    def _dispatch(self) -> None:
+        for service in (self._step, self._infer):
+            while service is not None and (reason := service.due()):
+                service.run(reason)
+                self._engine.flip()
+        if self._link is not None and self._outbox.unsent:
+            self._link.waker.wake()
+
+    def _keep_house(self) -> None:
+        now = self._clock()
+        if now - self._last_housekeeping < HOUSEKEEPING_S:
+            return
+        self._last_housekeeping = now
+        self._stats.tick()
+        if self._step is None:
+            return
+        if self._outbox.blocked:
+            # Nobody can show a sign of life by stepping while the learner makes everyone wait.
+            for session in self._sessions:
+                if session.waiting:
+                    self._sessions.touch(session)
+        for session in self._sessions.expired():
+            log.warning("an actor fell silent: its %d environments are free", len(session.slots))
+            self._step.forget(session)
+
+    def _report(self) -> Report:
+        figures = self._stats.figures() | {
+            "role": "server",
+            "ready": self._engine.ready,
+            "policy_version": self._engine.version,
+            "epoch": self._engine.epoch,
+            "actors": len(self._sessions),
+            "environments": self._slots.used,
+            "traces": self._engine.traces,
+            "blocked": self._outbox.blocked,
+            "unrolls_accepted": self._outbox.accepted_unrolls,
+            "unrolls_shed": self._outbox.shed_unrolls,
+            "learner_found": self._link is None or self._link.welcomed,
+            "learner_failure": self._link.failure if self._link else "",
+            "weights_refused": self._link.refused if self._link else 0,
+        }
+        return Report(figures)

@@ -1,0 +1,57 @@
+"""Slots: one environment's seat in the server's arrays. All state per environment is an array over slots."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from corral.protocol import Spec
+
+
+class Slots:
+    """Who sits where, and what each seat remembers between two steps.
+
+    Attributes:
+      environment: int64 `[capacity]`: the run-wide number of the environment in each slot.
+      steps: uint64 `[capacity]`: observations answered since the session began; counts exploration noise.
+      started: bool `[capacity]`: whether the slot has seen the FIRST row of its session.
+      state: leaf name -> `[capacity, ...]`: the recurrent state that precedes the next observation.
+      episode_return: float64 `[capacity]`, of the open episode.
+      episode_length: int64 `[capacity]`, steps of the open episode.
+    """
+
+    def __init__(self, capacity: int, state: Spec) -> None:
+        self.capacity = capacity
+        self.environment = np.zeros(capacity, np.int64)
+        self.steps = np.zeros(capacity, np.uint64)
+        self.started = np.zeros(capacity, bool)
+        self.state = {name: leaf.zeros(capacity) for name, leaf in state.items()}
+        self.episode_return = np.zeros(capacity, np.float64)
+        self.episode_length = np.zeros(capacity, np.int64)
+        self._free = list(range(capacity - 1, -1, -1))
+
+    @property
+    def free(self) -> int:
+        """How many slots nobody holds."""
+        return len(self._free)
+
+    @property
+    def used(self) -> int:
+        """How many slots sessions hold."""
+        return self.capacity - len(self._free)
+
+    def take(self, count: int, first_environment: int) -> np.ndarray:
+        """`count` free slots, int64 ascending, seated with environments from `first_environment` on.
+
+        The caller has checked that enough are `free`.
+        """
+        taken = np.sort([self._free.pop() for _ in range(count)]).astype(np.int64)
+        self.environment[taken] = first_environment + np.arange(count)
+        self.steps[taken] = 0
+        self.started[taken] = False
+        self.episode_return[taken] = 0
+        self.episode_length[taken] = 0
+        return taken
+
+    def release(self, taken: np.ndarray) -> None:
+        """Free slots that `take` gave."""
+        self._free.extend(taken.tolist())

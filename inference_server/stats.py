@@ -1,0 +1,79 @@
+"""What the server has done, for people: counters, and percentiles over the latest requests."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from corral.protocol import ErrorCode
+from inference_server.batch import Batch
+from inference_server.batcher import Reason
+
+RECENT = 8192
+RETURNS = 100
+
+
+class Stats:
+    """Figures of one server. Written by the serving thread alone; `figures` is for that thread too."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._latency_s = np.zeros(RECENT)
+        self._answered = 0
+        self._window: deque[tuple[float, int]] = deque([(clock(), 0)], maxlen=20)
+        self.rows = 0
+        self.batches = 0
+        self.padding = 0
+        self.reasons: Counter[Reason] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.last_errors: deque[str] = deque(maxlen=5)
+        self.env_steps = 0
+        self.episodes = 0
+        self.returns: deque[float] = deque(maxlen=RETURNS)
+
+    def batch_left(self, batch: Batch, reason: Reason, padded_to: int) -> None:
+        """A batch was answered just now."""
+        now = self._clock()
+        arrived = [request.arrived for request in batch.requests]
+        places = np.arange(self._answered, self._answered + len(arrived)) % RECENT
+        self._latency_s[places] = now - np.array(arrived)
+        self._answered += len(arrived)
+        self.rows += batch.rows
+        self.batches += 1
+        self.padding += padded_to - batch.rows
+        self.reasons[reason] += 1
+
+    def error(self, code: str, text: str) -> None:
+        """An ERROR was sent."""
+        self.errors[code] += 1
+        if code != ErrorCode.NOT_READY:  # every actor asks again and again until the first weights are here
+            self.last_errors.append(f"{code}: {text}")
+
+    def tick(self) -> None:
+        """Once in a while: moves the window over which speeds are averaged."""
+        self._window.append((self._clock(), self.rows))
+
+    def figures(self) -> dict[str, Any]:
+        """The figures as msgpack takes them; names as in docs/protocol.md."""
+        since, rows = self._window[0]
+        elapsed = max(self._clock() - since, 1e-9)
+        latency = self._latency_s[: min(self._answered, RECENT)] * 1e3
+        p50, p99 = np.percentile(latency, (50, 99)).tolist() if len(latency) else (0.0, 0.0)
+        return {
+            "rows": self.rows,
+            "rows_per_s": (self.rows - rows) / elapsed,
+            "env_steps": self.env_steps,
+            "batches": self.batches,
+            "batch_reasons": {str(reason): count for reason, count in self.reasons.items()},
+            "padding_rows": self.padding,
+            "mean_batch": self.rows / self.batches if self.batches else 0.0,
+            "latency_p50_ms": p50,
+            "latency_p99_ms": p99,
+            "episodes": self.episodes,
+            "mean_return": float(np.mean(self.returns)) if self.returns else 0.0,
+            "errors": dict(self.errors),
+            "last_errors": list(self.last_errors),
+        }

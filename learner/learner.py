@@ -1,0 +1,185 @@
+"""The learner: takes unrolls in, trains, publishes, keeps checkpoints, and knows when it is done."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corral.agents import Agent, load_backend
+from corral.agents.settings import OptimizerSettings
+from corral.protocol import ProtocolError
+from corral.protocol.unrolls import unroll_spec
+from learner import checkpoints
+from learner.checkpoints import Checkpoint
+from learner.policy_file import save_policy
+from learner.progress import Progress
+from learner.settings import LearnerSettings
+from learner.unroll_source import UnrollSource
+from learner.weight_publisher import WeightPublisher
+
+log = logging.getLogger(__name__)
+
+POLICY_FILE = "policy.keras"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class LearnerResult:
+    """How training ended.
+
+    Attributes:
+      solved: whether the target was reached.
+      mean_return: of the last 100 training episodes.
+      env_steps, training_steps, episodes: totals.
+      policy_version: the last one published.
+      policy_lag_p50: median policy lag over the last training steps, in versions.
+      checkpoint, policy: the files left behind.
+    """
+
+    solved: bool
+    mean_return: float
+    env_steps: int
+    training_steps: int
+    episodes: int
+    policy_version: int
+    policy_lag_p50: float
+    checkpoint: str
+    policy: str
+
+
+class Learner:
+    """Trains one agent until its target, its step limit, or `stop`.
+
+    Args:
+      settings: addresses, batch, checkpoints.
+      agent: what to train.
+      optimizer: how.
+      target_return: mean return of 100 training episodes at which it is solved; None trains to the limit.
+      max_env_steps: environment steps after which it gives up.
+      folder: where checkpoints and the policy go.
+      clock: seconds, monotonic.
+
+    Raises:
+      AddressError: an address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        settings: LearnerSettings,
+        agent: Agent,
+        optimizer: OptimizerSettings,
+        *,
+        target_return: float | None,
+        max_env_steps: int,
+        folder: Path,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._agent = agent
+        self._max_env_steps = max_env_steps
+        self._folder = folder
+        self._clock = clock
+        self._stopping = False
+        self._saved_at = clock()
+        self._checkpoint = Path()
+        self.progress = Progress(target_return)
+        spec = agent.spec
+        self._source = UnrollSource(
+            settings.unrolls_address,
+            queue=settings.batch_unrolls * settings.queue_batches,
+            insecure=settings.insecure,
+            report=self._report,
+            expect=unroll_spec(spec.observation, spec.outputs, spec.state),
+        )
+        self._publisher = WeightPublisher(settings.weights_address, insecure=settings.insecure)
+        self._trainer = load_backend().Trainer(agent, optimizer)
+
+    def run(self) -> LearnerResult:
+        """Train. Leaves a checkpoint and the policy behind, however it ends."""
+        try:
+            self._publisher.publish(self._trainer.weights())
+            # Servers begin to act on the first weights while the training step compiles.
+            self._trainer.warm(self._settings.batch_unrolls)
+            while not self._finished():
+                self._advance()
+            self._save()
+            policy = save_policy(self._agent, self._folder / POLICY_FILE)
+        finally:
+            self.close()
+        progress = self.progress
+        return LearnerResult(
+            solved=progress.solved,
+            mean_return=progress.mean_return,
+            env_steps=progress.env_steps,
+            training_steps=progress.training_steps,
+            episodes=progress.episodes,
+            policy_version=progress.policy_version,
+            policy_lag_p50=progress.policy_lag_p50,
+            checkpoint=str(self._checkpoint),
+            policy=str(policy),
+        )
+
+    def stop(self) -> None:
+        """Make `run` finish soon. From any thread or signal handler; more than once is fine."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._source.close()
+        self._publisher.close()
+
+    def _finished(self) -> bool:
+        progress = self.progress
+        return self._stopping or progress.solved or progress.env_steps >= self._max_env_steps
+
+    def _advance(self) -> None:
+        """One training step, if enough unrolls come soon."""
+        unroll = self._source.next(self._settings.batch_unrolls, timeout_s=0.2)
+        self.progress.env_steps = self._source.env_steps
+        self.progress.add_episodes(self._source.episodes())
+        if unroll is None or self.progress.solved:
+            return
+        self.progress.policy_version = self._publisher.version
+        metrics = self._trainer.step(unroll)
+        self.progress.add_training_step(unroll, metrics)
+        if not metrics["finite"]:
+            log.error("a training step was not finite and changed nothing: %s", metrics)
+        if self.progress.training_steps % self._settings.publish_every == 0:
+            self._publish()
+        if self._clock() - self._saved_at >= self._settings.checkpoint_every_s:
+            self._save()
+
+    def _publish(self) -> None:
+        try:
+            self.progress.policy_version = self._publisher.publish(self._trainer.weights())
+        except ProtocolError as error:
+            log.error("not published: %s", error)
+
+    def _save(self) -> None:
+        """Write a checkpoint; a disk that is full costs the checkpoint, never the training."""
+        self._saved_at = self._clock()
+        progress = {
+            "policy_version": self._publisher.version,
+            "epoch": self._publisher.epoch,
+            "env_steps": self.progress.env_steps,
+            "training_steps": self.progress.training_steps,
+            "episodes": self.progress.episodes,
+        }
+        checkpoint = Checkpoint(self._trainer.state(), progress)
+        try:
+            keep = self._settings.keep_checkpoints
+            self._checkpoint = checkpoints.save(self._folder / CHECKPOINTS, checkpoint, keep=keep)
+        except OSError as error:
+            log.error("no checkpoint could be written to %s: %s", self._folder, error)
+
+    def _report(self) -> dict[str, Any]:
+        return self.progress.figures() | {
+            "role": "learner",
+            "ready": self._publisher.version > 0,
+            "servers": self._publisher.servers,
+            "last_refusal": self._publisher.last_refusal,
+        }

@@ -1,0 +1,82 @@
+"""How training goes: returns, steps, lag, losses. Written by the training thread, read by whoever asks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from corral.protocol import StepType, Unroll
+
+RETURNS = 100
+"""Training episodes over which the mean return is taken."""
+LAGS = 200
+"""Training steps over which the policy lag is taken."""
+
+
+class Progress:
+    """The learner's figures.
+
+    Attributes:
+      env_steps: completed environment steps in accepted unrolls.
+      training_steps: training steps taken.
+      policy_version: the version last published.
+      episodes: training episodes that ended.
+    """
+
+    def __init__(self, target_return: float | None) -> None:
+        self.target_return = target_return
+        self.env_steps = 0
+        self.training_steps = 0
+        self.policy_version = 0
+        self.episodes = 0
+        self._returns: deque[float] = deque(maxlen=RETURNS)
+        self._lags: deque[float] = deque(maxlen=LAGS)
+        self._metrics: dict[str, float] = {}
+
+    def add_episodes(self, episodes: list[tuple[float, int]]) -> None:
+        """Count episodes that ended, `(return, length)`, in order; none after the one that solved counts."""
+        for value, _ in episodes:
+            if self.solved:
+                return
+            self._returns.append(value)
+            self.episodes += 1
+
+    def add_training_step(self, unroll: Unroll, metrics: Mapping[str, float]) -> None:
+        """Count a step of training on `unroll`."""
+        self.training_steps += 1
+        acted = unroll.step_type[:-1] != StepType.LAST
+        self._lags.append(float(np.median(self.policy_version - unroll.version[:-1][acted])))
+        self._metrics = dict(metrics)
+
+    @property
+    def mean_return(self) -> float:
+        """Mean return of the last 100 training episodes; 0 before the first."""
+        return float(np.mean(self._returns)) if self._returns else 0.0
+
+    @property
+    def solved(self) -> bool:
+        """Whether the mean return of a full 100 training episodes has reached the target."""
+        if self.target_return is None or len(self._returns) < RETURNS:
+            return False
+        return self.mean_return >= self.target_return
+
+    @property
+    def policy_lag_p50(self) -> float:
+        """Median over recent training steps of how many versions old the acting policy was."""
+        return float(np.median(list(self._lags))) if self._lags else 0.0
+
+    def figures(self) -> dict[str, Any]:
+        """The figures as msgpack takes them; names as in docs/protocol.md."""
+        return {
+            "env_steps": self.env_steps,
+            "training_steps": self.training_steps,
+            "policy_version": self.policy_version,
+            "episodes": self.episodes,
+            "mean_return": self.mean_return,
+            "policy_lag_p50": self.policy_lag_p50,
+            "solved": self.solved,
+            "losses": {name: value for name, value in self._metrics.items() if np.isfinite(value)},
+        }

@@ -1,0 +1,294 @@
+"""Unrolls as they come in: accepted once each, in order, and handed out in training batches."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import zmq
+
+from corral.protocol import (
+    VERSION,
+    ErrorCode,
+    Failure,
+    Header,
+    Hello,
+    MessageType,
+    ProtocolError,
+    Report,
+    Spec,
+    Unroll,
+    UnrollManifest,
+    Welcome,
+    mismatch,
+    open_router,
+    pack_control,
+    pack_header,
+    remove_socket_file,
+    spec_from_wire,
+    unpack_control,
+    unpack_header,
+)
+from corral.protocol.tensors import from_frame
+from corral.protocol.unrolls import cut_columns, side_by_side, to_unroll
+from corral.protocol.waker import Waker
+
+log = logging.getLogger(__name__)
+
+Leaves = dict[str, np.ndarray]
+
+
+@dataclass
+class _Server:
+    """One server's line: what it has delivered, and what of it waits for acceptance."""
+
+    routing: bytes
+    cursor: int  # last accepted sequence
+    received: int  # last received sequence
+    pending: deque[tuple[UnrollManifest, Leaves]] = field(default_factory=deque)
+
+
+class UnrollSource:
+    """Listens for servers and hands their unrolls to a training loop, in batches.
+
+    A parcel is *accepted* when it enters the queue; only then is its server told, and may send more. What waits
+    is bounded: `queue` unrolls here, and as many again on each server.
+
+        source = UnrollSource("tcp://127.0.0.1:5556")
+        for unroll in source.batches(32):
+            train(unroll)
+
+    Args:
+      address: where servers deliver.
+      queue: unrolls that may wait for training.
+      insecure: listen on an address that other machines can reach.
+      report: figures for whoever asks for the status; called by the listening thread.
+      expect: the unroll's parts that servers must hold; None takes them from the first server.
+
+    Raises:
+      AddressError: the address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        queue: int = 64,
+        insecure: bool = False,
+        report: Callable[[], dict[str, Any]] = dict,
+        expect: dict[str, Spec] | None = None,
+    ) -> None:
+        self._context = zmq.Context()
+        self._socket = open_router(self._context, address, insecure=insecure)
+        self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._queue = queue
+        self._report = report
+        self._parts = expect
+        self._length = 0
+        self._servers: dict[int, _Server] = {}
+        self._changed = threading.Condition()
+        self._ready: deque[Leaves] = deque()
+        self._ready_unrolls = 0
+        self._waiting_episodes: list[tuple[float, int]] = []
+        self.env_steps = 0
+        self.unrolls = 0
+        self._waker = Waker()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._listen, name="unroll-source", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> UnrollSource:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def batches(self, unrolls: int) -> Iterator[Unroll]:
+        """Batches of exactly `unrolls` unrolls, for as long as the source is open."""
+        while not self._stopping:
+            batch = self.next(unrolls, timeout_s=1.0)
+            if batch is not None:
+                yield batch
+
+    def next(self, unrolls: int, timeout_s: float) -> Unroll | None:
+        """The next `unrolls` unrolls side by side, or None where fewer have come within `timeout_s`."""
+        if unrolls > self._queue:
+            raise ValueError(f"a batch of {unrolls} unrolls does not fit a queue of {self._queue}")
+        with self._changed:
+            enough = self._changed.wait_for(lambda: self._ready_unrolls >= unrolls or self._stopping, timeout_s)
+            if not enough or self._stopping:
+                return None
+            taken = self._take(unrolls)
+        self._waker.wake()
+        return to_unroll(side_by_side(taken))
+
+    def episodes(self) -> list[tuple[float, int]]:
+        """`(return, length)` of the episodes that ended since the last call, in order of acceptance."""
+        with self._changed:
+            ended, self._waiting_episodes = self._waiting_episodes, []
+        return ended
+
+    def close(self) -> None:
+        """Stop listening. What was not accepted stays with the servers."""
+        self._stopping = True
+        self._waker.wake()
+        with self._changed:
+            self._changed.notify_all()
+        self._thread.join(5)
+
+    def _take(self, unrolls: int) -> list[Leaves]:
+        taken: list[Leaves] = []
+        missing = unrolls
+        while missing:
+            columns = self._ready[0]
+            count = columns["reward"].shape[1]
+            if count <= missing:
+                taken.append(self._ready.popleft())
+                missing -= count
+            else:
+                taken.append(cut_columns(columns, 0, missing))
+                self._ready[0] = cut_columns(columns, missing, count)
+                missing = 0
+        self._ready_unrolls -= unrolls
+        return taken
+
+    def _listen(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._waker, zmq.POLLIN)
+        try:
+            while not self._stopping:
+                poller.poll(1000)
+                self._waker.clear()
+                self._receive_all()
+                self._accept()
+        finally:
+            self._socket.close()
+            remove_socket_file(self.address)
+            self._context.destroy(linger=0)
+
+    def _receive_all(self) -> None:
+        while not self._stopping:
+            try:
+                routing, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            header = None
+            try:
+                head = frames[0].bytes
+                header = unpack_header(head)
+                self._handle(routing.bytes, header, head, frames[1:])
+            except ProtocolError as error:
+                log.warning("from a server: %s", error)
+                self._fail(routing.bytes, header, error)
+            except Exception:
+                log.exception("a message failed")
+                self._fail(routing.bytes, header, ProtocolError(ErrorCode.INTERNAL, "a defect; see the log"))
+
+    def _handle(self, routing: bytes, header: Header, head: bytes, frames: list[zmq.Frame]) -> None:
+        if header.type == MessageType.UNROLLS:
+            self._on_unrolls(routing, header, head, frames)
+        elif header.type == MessageType.HELLO:
+            self._on_hello(routing, header, unpack_control(Hello, head))
+        elif header.type == MessageType.STATUS:
+            self._send(routing, pack_control(MessageType.REPORT, 0, header.sequence, Report(self._report())))
+        else:
+            raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"a learner takes no messages of type {header.type}")
+
+    def _on_hello(self, routing: bytes, header: Header, hello: Hello) -> None:
+        hello.check_version()
+        if hello.role != "server":
+            raise ProtocolError(ErrorCode.MALFORMED, f'a learner greets "server", not {hello.role!r}')
+        self._check_parts(hello.observation)
+        server = self._servers.get(header.session)
+        if server is None:
+            # A server that we do not know begins with its first unaccepted parcel, which its greeting names.
+            before = max(header.sequence - 1, 0)
+            server = self._servers[header.session] = _Server(routing, before, before)
+        server.routing = routing
+        welcome = Welcome(VERSION, {}, {}, 0, 0.0, 0, cursor=server.cursor, window=self._queue)
+        self._send(routing, pack_control(MessageType.WELCOME, header.session, header.sequence, welcome))
+
+    def _check_parts(self, wire: dict[str, Any]) -> None:
+        if wire.keys() != {"time", "state", "length"} or not isinstance(wire["length"], int):
+            raise ProtocolError(ErrorCode.MALFORMED, "a server says the time, state and length of its unrolls")
+        parts: dict[str, Spec] = {part: spec_from_wire(wire[part]) for part in ("time", "state")}
+        if self._parts is None:
+            self._parts = parts
+        for part, ours in self._parts.items():
+            wrong = mismatch(ours, parts[part])
+            if wrong:
+                raise ProtocolError(ErrorCode.SPEC, f"unrolls differ (here: the learner): {wrong}")
+        if self._length not in (0, wire["length"]):
+            raise ProtocolError(
+                ErrorCode.SPEC, f"unrolls have {self._length} transitions here and {wire['length']} there"
+            )
+        self._length = wire["length"]
+
+    def _on_unrolls(self, routing: bytes, header: Header, head: bytes, frames: list[zmq.Frame]) -> None:
+        server = self._servers.get(header.session)
+        if server is None or self._parts is None:
+            raise ProtocolError(ErrorCode.EXPIRED, "no such server here: say HELLO again")
+        server.routing = routing
+        if header.sequence <= server.cursor:
+            self._acknowledge(header.session, server)  # a resend: the first acknowledgement was lost
+            return
+        if header.sequence != server.received + 1:
+            return  # a resend of what waits here already, or a gap that the server's next resend will close
+        manifest = unpack_control(UnrollManifest, head)
+        leaves = self._leaves(manifest.unrolls, frames)
+        server.pending.append((manifest, leaves))
+        server.received = header.sequence
+
+    def _leaves(self, unrolls: int, frames: list[zmq.Frame]) -> Leaves:
+        assert self._parts is not None
+        leading = {"time": (self._length + 1, unrolls), "state": (unrolls,)}
+        names = [(part, name, leaf) for part, leaves in self._parts.items() for name, leaf in leaves.items()]
+        if unrolls < 1 or len(frames) != len(names):
+            raise ProtocolError(ErrorCode.SPEC, f"{len(names)} tensors make an unroll; got {len(frames)} frames")
+        return {
+            name: from_frame(frame.buffer, leaf, *leading[part], name=name)
+            for frame, (part, name, leaf) in zip(frames, names, strict=True)
+        }
+
+    def _accept(self) -> None:
+        """Move what fits from the servers' lines into the queue, and tell the servers."""
+        with self._changed:
+            accepted = [item for item in self._servers.items() if self._accept_from(item[1])]
+            if accepted:
+                self._changed.notify_all()
+        for identity, server in accepted:
+            self._acknowledge(identity, server)
+
+    def _accept_from(self, server: _Server) -> bool:
+        any_ = False
+        while server.pending and self._ready_unrolls < self._queue:
+            manifest, leaves = server.pending.popleft()
+            server.cursor += 1
+            self._ready.append(leaves)
+            self._ready_unrolls += manifest.unrolls
+            self.unrolls += manifest.unrolls
+            self.env_steps += manifest.steps
+            self._waiting_episodes += [(float(value), int(length)) for value, length in manifest.episodes]
+            any_ = True
+        return any_
+
+    def _acknowledge(self, identity: int, server: _Server) -> None:
+        self._send(server.routing, pack_header(MessageType.ACCEPTED, identity, server.cursor))
+
+    def _fail(self, routing: bytes, header: Header | None, error: ProtocolError) -> None:
+        session, sequence = (header.session, header.sequence) if header else (0, 0)
+        failure = Failure(error.code, error.text)
+        self._send(routing, pack_control(MessageType.ERROR, session, sequence, failure))
+
+    def _send(self, routing: bytes, frame: bytes) -> None:
+        try:
+            self._socket.send_multipart((routing, frame), zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            log.debug("an answer was dropped: %s", error)
