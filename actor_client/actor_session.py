@@ -125,14 +125,14 @@ class ActorSession:
             sequence += 1
             hello = pack_control(MessageType.HELLO, nonce, sequence, self._hello)
             try:
-                header, frame = self._line.ask([hello], nonce, sequence)
+                _, frame = self._line.ask([hello], nonce, sequence)
                 break
             except ProtocolError as error:
                 if error.code not in LATER:
                     raise
                 self._wait_for(error, started)
         welcome = unpack_control(Welcome, frame)
-        self._token, self._sequence = header.session, 0
+        self._token, self._sequence = welcome.session, 0
         self._output = spec_from_wire(welcome.output)
         self._keep_alive(welcome.lease_s)
 

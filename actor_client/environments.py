@@ -252,6 +252,14 @@ def _action(space: Any) -> TensorSpec:
         raise BadEnvironmentError(str(error)) from error
 
 
+def _registered(settings: EnvironmentSettings) -> str:
+    """The gymnasium id; a module named before it ("module:Id-v0") has been imported, and has registered it."""
+    module, _, name = settings.id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return name
+
+
 def _function(settings: EnvironmentSettings) -> Any | None:
     """The user's function that `id` names as "module:function", or None where it is a gymnasium id."""
     module, colon, name = settings.id.partition(":")
@@ -272,7 +280,7 @@ def _make_single(settings: EnvironmentSettings) -> Any:
     import gymnasium
 
     try:
-        return gymnasium.make(settings.id, **settings.kwargs)
+        return gymnasium.make(_registered(settings), **settings.kwargs)
     except (gymnasium.error.Error, ImportError, TypeError) as error:
         raise BadEnvironmentError(f"environment.id = {settings.id!r} cannot be made: {error}") from error
 
@@ -284,10 +292,9 @@ def _make_vector(settings: EnvironmentSettings, size: int) -> Any | None:
     import gymnasium
 
     try:
-        if gymnasium.spec(settings.id).vector_entry_point is None:
+        name = _registered(settings)
+        if gymnasium.spec(name).vector_entry_point is None:
             return None
-        return gymnasium.make_vec(
-            settings.id, num_envs=size, vectorization_mode="vector_entry_point", **settings.kwargs
-        )
+        return gymnasium.make_vec(name, num_envs=size, vectorization_mode="vector_entry_point", **settings.kwargs)
     except (gymnasium.error.Error, ImportError, TypeError) as error:
         raise BadEnvironmentError(f"environment.id = {settings.id!r} cannot be made: {error}") from error

@@ -44,7 +44,7 @@ class Line:
         """Send a request and wait for its answer.
 
         Returns:
-          header and whole frame of the answer whose sequence is the request's.
+          header and whole frame of the answer whose session and sequence are the request's.
 
         Raises:
           ProtocolError: the server answered ERROR.
@@ -53,7 +53,7 @@ class Line:
         started = time.monotonic()
         while True:
             self._send(frames)
-            answer = self._await(sequence, time.monotonic() + self._resend_after_s, started)
+            answer = self._await((session, sequence), time.monotonic() + self._resend_after_s, started)
             if answer is not None:
                 return answer
 
@@ -76,7 +76,7 @@ class Line:
             self._socket.close(0)
             self._socket = open_dealer(self._context, self._address)
 
-    def _await(self, sequence: int, deadline: float, started: float) -> tuple[Header, bytes] | None:
+    def _await(self, request: tuple[int, int], deadline: float, started: float) -> tuple[Header, bytes] | None:
         while (remaining := deadline - time.monotonic()) > 0:
             # Short naps, so that a stop is noticed.
             if not self._socket.poll(int(min(remaining, 0.2) * 1000) + 1):
@@ -84,8 +84,8 @@ class Line:
                 continue
             frame = self._socket.recv_multipart()[0]
             header = unpack_header(frame)
-            if header.sequence != sequence:
-                continue  # the answer to an earlier try
+            if (header.session, header.sequence) != request:
+                continue  # the answer to an earlier try, or to an earlier request that was sent twice
             if header.type == MessageType.ERROR:
                 raise unpack_control(Failure, frame).error()
             return header, frame

@@ -205,6 +205,7 @@ class InferenceServer:
             raise ProtocolError(ErrorCode.MALFORMED, f'a server greets "actor" and "client", not {hello.role!r}')
         welcome = Welcome(
             version=VERSION,
+            session=token,
             observation=spec_to_wire(self._spec.observation),
             output=spec_to_wire(outputs),
             max_rows=self._settings.batching.max_size,
@@ -213,7 +214,7 @@ class InferenceServer:
             cursor=0,
             window=1,
         )
-        self._frontend.send(routing, pack_control(MessageType.WELCOME, token, header.sequence, welcome))
+        self._frontend.send(routing, pack_control(MessageType.WELCOME, header.session, header.sequence, welcome))
 
     def _seat(self, routing: bytes, nonce: int, hello: Hello) -> Session:
         if self._step is None:

@@ -212,7 +212,7 @@ class UnrollSource:
             before = max(header.sequence - 1, 0)
             server = self._servers[header.session] = _Server(routing, before, before)
         server.routing = routing
-        welcome = Welcome(VERSION, {}, {}, 0, 0.0, 0, cursor=server.cursor, window=self._queue)
+        welcome = Welcome(VERSION, 0, {}, {}, 0, 0.0, 0, cursor=server.cursor, window=self._queue)
         self._send(routing, pack_control(MessageType.WELCOME, header.session, header.sequence, welcome))
 
     def _check_parts(self, wire: dict[str, Any]) -> None:

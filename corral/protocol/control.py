@@ -57,6 +57,7 @@ class Welcome:
 
     Attributes:
       version: the protocol version that both sides speak from here on.
+      session: the token of the actor's session; 0 for a client.
       observation: leaf name -> tensor spec of the rows that the server takes.
       output: leaf name -> tensor spec of the rows that it answers with.
       max_rows: most rows of one message.
@@ -67,6 +68,7 @@ class Welcome:
     """
 
     version: int
+    session: int
     observation: dict[str, Any]
     output: dict[str, Any]
     max_rows: int

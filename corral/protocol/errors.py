@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from corral.protocol.limits import MAX_TEXT
+
 
 class ErrorCode(StrEnum):
     """The `code` of an ERROR reply."""
@@ -27,10 +29,12 @@ class ProtocolError(Exception):
 
     Attributes:
       code: which promise was broken.
-      text: a sentence for a person: what was wrong, and what to do.
+      text: a sentence for a person: what was wrong, and what to do; cut where it is longer than MAX_TEXT.
     """
 
     def __init__(self, code: ErrorCode, text: str) -> None:
+        # Texts quote what a peer sent. Longer ones could not be sent back, and would be kept for nothing.
+        text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
         super().__init__(f"{code}: {text}")
         self.code = code
         self.text = text

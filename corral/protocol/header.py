@@ -61,7 +61,7 @@ class Header(NamedTuple):
       rows: observation rows that follow.
       ended: final-observation rows that follow (STEP).
       session: the session's token; a nonce in HELLO; a server's identity or an epoch towards the learner.
-      sequence: counts requests; an answer repeats its request's.
+      sequence: counts requests. An answer repeats the session and the sequence of its request.
     """
 
     version: int

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import socket as unix
 from urllib.parse import urlsplit
 
 import zmq
@@ -19,6 +20,7 @@ class AddressError(ValueError):
 
 def open_dealer(context: zmq.Context, address: str) -> zmq.Socket:
     """A DEALER connected to `address`: the side that asks. Raises `AddressError`."""
+    _check_form(address)
     socket = _open(context, zmq.DEALER)
     # A lost server is looked for again quickly, yet without hammering.
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
@@ -37,11 +39,14 @@ def open_router(context: zmq.Context, address: str, *, insecure: bool = False) -
     Raises:
       AddressError: the address is taken, malformed, or open to other machines without `insecure`.
     """
+    _check_form(address)
     if not insecure and not is_private(address):
         raise AddressError(
             f"{address!r} can be reached from other machines, and there are no keys yet: anyone could act, read "
             "and push weights there. Use 127.0.0.1 or ipc://, or say --insecure on a network that you trust"
         )
+    if _is_listened_on(address):
+        raise AddressError(f"cannot listen on {address!r}: {_KNOWN_REASONS[zmq.EADDRINUSE]}")
     socket = _open(context, zmq.ROUTER)
     # A reply to a peer that has gone is dropped: the session's kept reply answers its resend.
     socket.setsockopt(zmq.ROUTER_MANDATORY, 0)
@@ -57,11 +62,9 @@ def is_private(address: str) -> bool:
     """Whether `address` is reachable from this machine alone."""
     if address.startswith(("ipc://", "inproc://")):
         return True
-    host = urlsplit(address).hostname or ""
-    if host == "localhost":
-        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        host = urlsplit(address).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
@@ -86,12 +89,50 @@ def _open(context: zmq.Context, kind: int) -> zmq.Socket:
     return socket
 
 
+_FORM = "write tcp://HOST:PORT or ipc://PATH"
+
+_KNOWN_REASONS = {
+    zmq.EADDRINUSE: "the address is in use. Stop what listens there, or choose another one",
+    zmq.EADDRNOTAVAIL: "this machine has no such address",
+    zmq.EINVAL: f"this is no address; {_FORM}",
+    zmq.EPROTONOSUPPORT: f"unknown transport; {_FORM}",
+    zmq.ENOCOMPATPROTO: f"unknown transport; {_FORM}",
+    errno.ENODEV: "this machine has no such interface; write tcp://IP:PORT",
+    errno.ENOENT: "there is no such folder; make it first, or choose another path",
+    errno.EACCES: "this user may not do so; choose another port or path",
+    errno.ENAMETOOLONG: "the path is too long for a socket; choose a shorter one",
+}
+
+
 def _reason(error: zmq.ZMQError) -> str:
-    known = {
-        zmq.EADDRINUSE: "the address is in use. Stop what listens there, or choose another port",
-        zmq.EADDRNOTAVAIL: "this machine has no such address",
-        zmq.EINVAL: "this is no address; write tcp://HOST:PORT or ipc://PATH",
-        zmq.EPROTONOSUPPORT: "unknown transport; write tcp://HOST:PORT or ipc://PATH",
-        errno.ENODEV: "this machine has no such interface; write tcp://IP:PORT",
-    }
-    return known.get(error.errno or 0, error.strerror or str(error))
+    return _KNOWN_REASONS.get(error.errno or 0, error.strerror or str(error))
+
+
+def _check_form(address: str) -> None:
+    """Raises `AddressError` for an address that libzmq would take for another: it counts ports modulo 65536."""
+    transport, separator, rest = address.partition("://")
+    if not separator or not rest:
+        raise AddressError(f"{address!r} is no address; {_FORM}")
+    if transport != "tcp":
+        return
+    host, _, port = rest.rpartition(":")
+    if not host or host.startswith("[") != host.endswith("]"):
+        raise AddressError(f"{address!r} is no address; {_FORM}")
+    if port != "*" and not (port.isascii() and port.isdigit() and int(port) <= 65_535):
+        raise AddressError(f"{address!r} has no port: {port!r} is not a number from 0 to 65535")
+
+
+def _is_listened_on(address: str) -> bool:
+    """Whether a process listens on an `ipc://` address: libzmq would take it away from that one without a word."""
+    path = address.removeprefix("ipc://")
+    if path == address or path.startswith("@") or path == "*":
+        return False
+    with unix.socket(unix.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # its queue of connections is full
+        except OSError:
+            return False
+    return True

@@ -43,8 +43,10 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ProtocolError(ErrorCode.SPEC, f"dtype {self.dtype!r} is not one of {sorted(DTYPES)}")
-        if len(self.shape) > MAX_RANK or any(size < 0 for size in self.shape):
-            raise ProtocolError(ErrorCode.SPEC, f"shape {self.shape} is not 0 to {MAX_RANK} sizes of 0 or more")
+        if len(self.shape) > MAX_RANK or any(not 0 <= size <= MAX_LEAF_BYTES for size in self.shape):
+            raise ProtocolError(
+                ErrorCode.SPEC, f"shape {self.shape} is not 0 to {MAX_RANK} sizes of 0 to {MAX_LEAF_BYTES}"
+            )
         if self.nbytes > MAX_LEAF_BYTES:
             raise ProtocolError(ErrorCode.SPEC, f"{self} takes {self.nbytes} bytes, more than {MAX_LEAF_BYTES}")
 
@@ -61,9 +63,13 @@ class TensorSpec:
     @property
     def num_values(self) -> int | None:
         """How many values a discrete leaf can take, else None."""
-        if np.dtype(self.dtype).kind not in "iu" or self.minimum is None or self.maximum is None:
+        if np.dtype(self.dtype).kind not in "iu" or self.size == 0:
             return None
-        return int(np.max(self.maximum) - np.min(self.minimum)) + 1
+        lows, highs = _numbers(self.minimum), _numbers(self.maximum)
+        # Plain integers: numpy's would wrap around, or round, near the ends of 64 bits.
+        if not (lows and highs and all(map(math.isfinite, lows + highs))):
+            return None
+        return int(max(highs)) - int(min(lows)) + 1
 
     def same_array(self, other: TensorSpec) -> bool:
         """Whether both describe arrays of one shape and dtype, whatever their bounds."""
@@ -91,6 +97,12 @@ class TensorSpec:
 
 
 Spec: TypeAlias = Mapping[str, TensorSpec]
+
+
+def _numbers(bound: Bound) -> tuple[float, ...]:
+    if bound is None:
+        return ()
+    return bound if isinstance(bound, tuple) else (bound,)
 
 
 def _bound(value: Any, shape: list[int]) -> Bound:

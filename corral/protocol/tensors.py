@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -25,7 +26,7 @@ def from_frame(frame: bytes | memoryview, spec: TensorSpec, *leading: int, name:
       ProtocolError: SPEC where the frame has not exactly that many bytes.
     """
     shape = (*leading, *spec.shape)
-    expected = spec.nbytes * int(np.prod(leading, dtype=np.int64))
+    expected = spec.nbytes * math.prod(leading)
     if len(frame) != expected:
         raise ProtocolError(
             ErrorCode.SPEC, f"{name!r} is {spec.dtype}{list(shape)}, {expected} bytes; the frame has {len(frame)}"
@@ -45,7 +46,7 @@ def check_rows(values: Mapping[str, np.ndarray], spec: Spec) -> int:
     """How many rows `values` holds, all leaves alike.
 
     Raises:
-      ProtocolError: SPEC, naming the leaf, what it is and what it should be; MALFORMED for no rows.
+      ProtocolError: SPEC, naming the leaf, what it is and what it should be.
     """
     if values.keys() != spec.keys():
         raise ProtocolError(ErrorCode.SPEC, f"the leaves are {list(spec)}, not {list(values)}")

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from inference_server.batcher import Batcher, Reason
+from inference_server.settings import BatchingSettings
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def make(clock: Clock, timeout_us: int, max_size: int = 8) -> Batcher:
+    return Batcher(BatchingSettings(timeout_us=timeout_us, max_size=max_size), clock)
+
+
+def test_nothing_waits(clock: Clock) -> None:
+    batcher = make(clock, 0)
+    assert batcher.reason(live=0) is None
+    assert batcher.wait_s() is None
+
+
+def test_without_a_timeout_it_leaves_whenever_the_engine_is_free(clock: Clock) -> None:
+    batcher = make(clock, 0)
+    batcher.add(1)
+    assert batcher.reason(live=4) is Reason.IDLE
+    assert batcher.wait_s() == 0
+
+
+def test_a_full_batch_leaves_at_once(clock: Clock) -> None:
+    batcher = make(clock, 1000)
+    batcher.add(5)
+    assert batcher.reason(live=9) is None
+    batcher.add(3)
+    assert batcher.reason(live=9) is Reason.FULL
+
+
+def test_the_timeout_counts_from_the_first_request(clock: Clock) -> None:
+    batcher = make(clock, 1000)
+    batcher.add(1)
+    clock.now += 0.0006
+    batcher.add(1)
+    assert batcher.reason(live=9) is None
+    assert batcher.wait_s() == pytest.approx(0.0004)
+    clock.now += 0.0004
+    assert batcher.reason(live=9) is Reason.TIMEOUT
+
+
+def test_nobody_is_waited_for_who_cannot_come(clock: Clock) -> None:
+    batcher = make(clock, 1000)
+    batcher.add(2)
+    assert batcher.reason(live=2) is None
+    batcher.add(2)
+    assert batcher.reason(live=2) is Reason.ALL_LIVE
+
+
+def test_what_stays_behind_keeps_its_age(clock: Clock) -> None:
+    batcher = make(clock, 1000)
+    batcher.add(8)
+    clock.now += 0.0004
+    batcher.add(2)
+    batcher.take(rows=8, requests=1, oldest=clock.now)
+    assert (batcher.rows, batcher.requests) == (2, 1)
+    assert batcher.reason(live=9) is None
+    clock.now += 0.001
+    assert batcher.reason(live=9) is Reason.TIMEOUT
+    batcher.take(rows=2, requests=1, oldest=None)
+    assert batcher.reason(live=9) is None

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from inference_server.settings import BatchingSettings, ServerSettings
+
+
+def test_buckets_are_powers_of_two_up_to_the_largest_batch() -> None:
+    assert BatchingSettings(max_size=1).bucket_sizes() == (1,)
+    assert BatchingSettings(max_size=8).bucket_sizes() == (1, 2, 4, 8)
+    assert BatchingSettings(max_size=48).bucket_sizes() == (1, 2, 4, 8, 16, 32, 48)
+    assert BatchingSettings(max_size=48, buckets=(12, 48)).bucket_sizes() == (12, 48)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "names"),
+    [
+        (BatchingSettings, {"timeout_us": -1}, "timeout_us"),
+        (BatchingSettings, {"max_size": 0}, "max_size"),
+        (BatchingSettings, {"max_size": 65_536}, "max_size"),
+        (BatchingSettings, {"max_size": 8, "buckets": (4, 2, 8)}, "buckets"),
+        (BatchingSettings, {"max_size": 8, "buckets": (1, 4)}, "buckets"),
+        (ServerSettings, {"lease_s": 0}, "lease_s"),
+        (ServerSettings, {"max_environments": 0}, "max_environments"),
+    ],
+)
+def test_a_wrong_value_is_named(kind: Any, values: dict[str, Any], names: str) -> None:
+    with pytest.raises(ValueError, match=f"^{names} must"):
+        kind(**values)

@@ -1,0 +1,20 @@
+"""An actor process with scripted environments: `python -m tests.support.scripted_actor ADDRESS MODE COUNT`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+from actor_client import ActorSettings, EnvironmentSettings, run_actor
+
+if __name__ == "__main__":
+    address, mode, count = sys.argv[1:]
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    scripted = "tests.support.scripted_environment"
+    if mode == "SINGLE":
+        environment = EnvironmentSettings(f"{scripted}:ScriptedEnvironment")
+    else:
+        environment = EnvironmentSettings(f"{scripted}:Scripted-v0", kwargs={"mode": mode}, vectorization="native")
+    run_actor(environment, ActorSettings(environments=int(count), resend_after_s=0.5), address, stop=stop)

@@ -1,0 +1,56 @@
+"""An agent whose outputs say what it saw, when, and with which weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from corral.agents import AgentSpec
+from corral.protocol import TensorSpec
+from tests.support.scripted_environment import ACTIONS
+
+UNROLL_LENGTH = 7
+
+
+class ScriptedAgent:
+    """Acts by rule. Its only weight is a number that it stamps on every output; its state counts observations."""
+
+    def __init__(self) -> None:
+        observation = TensorSpec((4,), "int64", -1.0, float(2**62))
+        self.spec = AgentSpec(
+            observation={"observation": observation},
+            action=TensorSpec((), "int64", 0, ACTIONS - 1),
+            outputs={
+                "action": TensorSpec((), "int64", 0, ACTIONS - 1),
+                "echo": TensorSpec((4,), "int64"),
+                "stamp": TensorSpec((), "float32"),
+                "seen": TensorSpec((), "int32"),
+            },
+            state={"seen": TensorSpec((), "int32")},
+            unroll_length=UNROLL_LENGTH,
+        )
+        one = keras.Input((1,))
+        stamp = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="stamp")
+        self.nets = {"policy": keras.Model(one, stamp(one))}
+        self.published = ("policy",)
+        self.groups = {"policy": ("policy",)}
+
+    def initial_state(self, batch: int) -> dict[str, Any]:
+        return {"seen": np.zeros(batch, np.int32)}
+
+    def act(self, call: Any, observation: Any, state: Any, first: Any, noise: Any, explore: Any) -> Any:
+        seen = observation["observation"]
+        action = (seen[:, 0] + 3 * seen[:, 1] + seen[:, 2]) % ACTIONS
+        stamp = ops.reshape(call("policy", ops.ones_like(ops.cast(seen[:, :1], "float32"))), (-1,))
+        outputs = {"action": action, "echo": seen, "stamp": stamp, "seen": state["seen"]}
+        return outputs, {"seen": state["seen"] + 1}
+
+    def losses(self, call: Any, unroll: Any, step: Any) -> Any:
+        raise NotImplementedError
+
+    def weights(self, stamp: int) -> dict[str, np.ndarray]:
+        """A policy version that stamps `stamp`."""
+        return {"policy/stamp/kernel": np.full((1, 1), stamp, np.float32)}

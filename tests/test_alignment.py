@@ -1,0 +1,98 @@
+"""Every step of every environment reaches the learner once, in order and whole: through real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from learner import UnrollSource, WeightPublisher
+from tests.support.processes import Process, process, until, until_serving
+from tests.support.scripted_agent import ScriptedAgent
+from tests.support.scripted_environment import Witness
+
+
+class Run:
+    """A scripted server, actors as the test starts them, and the test itself as the learner."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.address, self._unrolls, self._weights = (
+            f"ipc://{folder}/{name}" for name in ("server", "unrolls", "weights")
+        )
+        self._stack = stack
+        self._agent = ScriptedAgent()
+        self.source = stack.enter_context(UnrollSource(self._unrolls, queue=64))
+        self.publisher = stack.enter_context(WeightPublisher(self._weights))
+        self.witness = Witness()
+
+    def start_server(self, lease_s: float = 10) -> Process:
+        module = "tests.support.scripted_server"
+        arguments = (self.address, self._unrolls, self._weights, str(lease_s))
+        return self._stack.enter_context(process("-m", module, *arguments))
+
+    def start_actor(self, mode: str, environments: int = 4) -> Process:
+        module = "tests.support.scripted_actor"
+        return self._stack.enter_context(process("-m", module, self.address, mode, str(environments)))
+
+    def publish(self) -> None:
+        """The next version, which stamps its own number."""
+        self.publisher.publish(self._agent.weights(self.publisher.version + 1))
+
+    def see(self, steps: int) -> None:
+        """Let the witness check `steps` further transitions, while versions go on changing."""
+        goal = self.witness.steps + steps
+        while self.witness.steps < goal:
+            unroll = self.source.next(8, timeout_s=30)
+            assert unroll is not None, "no unrolls any more"
+            self.witness.see(unroll)
+            self.publish()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    with ExitStack() as stack:
+        yield Run(tmp_path, stack)
+
+
+def test_every_step_is_stored_once_and_aligned(run: Run) -> None:
+    server = run.start_server()
+    run.publish()
+    until_serving(run.address)
+    for mode in ("SINGLE", "NEXT_STEP", "SAME_STEP", "DISABLED"):
+        run.start_actor(mode, environments=5)
+
+    run.see(5_000)
+    until(lambda: len(run.witness.followed) == 20 or run.see(500), what="every environment")
+    assert run.publisher.version > 50
+    assert server.end() == 0
+
+
+def test_an_actor_that_dies_takes_its_open_steps_along_and_nothing_else(run: Run) -> None:
+    run.start_server(lease_s=1)
+    run.publish()
+    until_serving(run.address)
+    survivor = run.start_actor("NEXT_STEP")
+    victim = run.start_actor("SINGLE")
+    until(lambda: len(run.witness.followed) == 8 or run.see(200), what="both actors")
+
+    victim.kill()
+    run.see(2_000)
+    newcomer = run.start_actor("SAME_STEP")
+    until(lambda: len(run.witness.followed) == 12 or run.see(200), what="the newcomer")
+    assert survivor.end() == 0
+    assert newcomer.end() == 0
+
+
+def test_actors_rejoin_a_server_that_was_killed(run: Run) -> None:
+    server = run.start_server()
+    run.publish()
+    actor = run.start_actor("SINGLE")
+    run.see(500)
+
+    server.kill()
+    run.witness.expect_reset()
+    run.start_server()
+    run.see(2_000)
+    assert actor.end() == 0
