@@ -1,10 +1,25 @@
 """Training: the learner, and its two ends for a training loop of your own.
 
-`UnrollSource` hands out batches of trajectories, `WeightPublisher` pushes new weights to the servers.
+`UnrollSource` hands out batches of trajectories, `WeightPublisher` pushes new weights to the servers. Nothing is
+imported until it is asked for.
 """
 
-from learner.settings import LearnerSettings
-from learner.unroll_source import UnrollSource
-from learner.weight_publisher import WeightPublisher
+from __future__ import annotations
 
-__all__ = ["LearnerSettings", "UnrollSource", "WeightPublisher"]
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Learner": "learner",
+    "LearnerSettings": "settings",
+    "UnrollSource": "unroll_source",
+    "WeightPublisher": "weight_publisher",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,46 @@
+"""The command line's shape: each command is a file beside this one and imports its own room only."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from corral.cli import print_version
+from corral.cli.actor import actor
+from corral.cli.learner import learner
+from corral.cli.run import run
+from corral.cli.serve import serve
+from corral.cli.server import server
+
+app = typer.Typer(
+    name="corral",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print_version()
+        raise typer.Exit
+
+
+@app.callback()
+def _corral(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Many thin actors, one Keras policy: inference server, learner and actors for reinforcement learning.
+
+    corral run examples/cartpole.toml trains on this machine; corral serve policy.keras answers with any
+    saved Keras model. The other commands start one role each, for runs over several machines.
+    """
+
+
+for _command in (run, serve, server, learner, actor):
+    app.command()(_command)

@@ -1,0 +1,45 @@
+"""`corral learner`: the learner of a run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from corral.cli.options import ExperimentFile, Folder, Insecure, Overrides, Seed, with_options
+
+
+def learner(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    unrolls_address: Annotated[str | None, typer.Option(help="Override learner.unrolls_address.")] = None,
+    weights_address: Annotated[str | None, typer.Option(help="Override learner.weights_address.")] = None,
+    insecure: Insecure = False,
+    seed: Seed = None,
+    folder: Folder = None,
+) -> None:
+    """Start the learner of a run: servers bring it unrolls and fetch weights from it.
+
+    Exits with 0 when the target is reached or it was asked to stop, 1 at the step limit.
+    """
+    from corral.launch.experiment import load_experiment
+    from corral.launch.folder import make_run_folder
+    from corral.launch.quiet import import_keras
+    from corral.launch.roles import run_learner
+    from corral.launch.stopping import StopRequest
+    from corral.launch.view import say
+
+    options = {
+        "learner.unrolls_address": unrolls_address,
+        "learner.weights_address": weights_address,
+        "learner.insecure": insecure or None,
+        "run.seed": seed,
+        "run.folder": folder,
+    }
+    loaded = load_experiment(experiment, with_options(overrides, options))
+    stop = StopRequest()
+    stop.install()
+    import_keras()
+    run_folder = make_run_folder(loaded)
+    say(f"checkpoints and policy go to {run_folder}")
+    raise typer.Exit(run_learner(loaded, run_folder, stop))

@@ -1,0 +1,60 @@
+"""`corral serve`: any saved Keras model, served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corral.cli.options import Insecure
+
+if TYPE_CHECKING:
+    from corral.agents import Agent
+
+
+def serve(
+    policy: Annotated[
+        Path, typer.Argument(metavar="POLICY", help="A model that Keras saved, such as policy.keras.")
+    ],
+    address: Annotated[str, typer.Option(help="Where clients connect.")] = "tcp://127.0.0.1:5555",
+    max_size: Annotated[int, typer.Option(help="Most rows in one batch, and in one request.")] = 256,
+    timeout_us: Annotated[
+        int, typer.Option(help="Longest wait for a fuller batch, in microseconds; 0 never lets the model idle.")
+    ] = 0,
+    insecure: Insecure = False,
+) -> None:
+    """Serve a saved Keras model: `PolicyClient(address).infer(rows)` from any number of threads and processes."""
+    from corral.launch.errors import UserError
+    from corral.launch.quiet import import_keras
+    from corral.launch.roles import serve as serve_until_stopped
+    from corral.launch.stopping import StopRequest
+    from corral.launch.view import say
+    from inference_server.settings import BatchingSettings, ServerSettings
+
+    try:
+        batching = BatchingSettings(timeout_us=timeout_us, max_size=max_size)
+        settings = ServerSettings(address=address, insecure=insecure, batching=batching)
+    except ValueError as error:
+        raise UserError(f"--{str(error).replace('_', '-', 1)}") from error
+    if not policy.exists():
+        raise UserError(f"{policy}: no such file; name a model that Keras saved, such as policy.keras")
+    stop = StopRequest()
+    stop.install()
+    import_keras()
+    from inference_server.server import InferenceServer
+
+    server = InferenceServer(settings, lambda: _load(policy), seed=0, learner=None)
+    raise typer.Exit(serve_until_stopped(server, stop, lambda: say(f"serving {policy} at {server.address}")))
+
+
+def _load(policy: Path) -> Agent:
+    import keras
+
+    from corral.agents import ModelAgent
+    from corral.launch.errors import UserError
+
+    try:
+        return ModelAgent(keras.models.load_model(policy, compile=False))
+    except (ValueError, TypeError, OSError) as error:
+        raise UserError(f"{policy} cannot be served: {error}") from error

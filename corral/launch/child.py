@@ -1,0 +1,68 @@
+"""One process of a local run: `python -m corral.launch.child ROLE RUN_FOLDER SOCKET_FOLDER [NUMBER]`.
+
+What the launcher starts in place of `corral server` and its like: the same roles without the command line
+around them, which would take two cores a second to import in every process together. It ends when the
+launcher does, because its standard input then ends.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+from corral.launch.leaving import leave
+from corral.launch.lifeline import sweep, watch
+from corral.launch.stopping import StopRequest
+from corral.launch.workdir import put_working_directory_on_path
+
+# As in corral.launch.sockets, which only roles need to import.
+_SOCKETS = {"server": ("actors",), "learner": ("unrolls", "weights"), "actor": ()}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one role to its end; see the module."""
+    role, run_folder, socket_folder, *number = arguments
+    folder = Path(socket_folder)
+    lost = False
+
+    def clean() -> None:
+        if lost:
+            sweep(folder, _SOCKETS[role])
+
+    def on_lost() -> None:
+        nonlocal lost
+        lost = True
+
+    stop = StopRequest(last_act=clean)
+    stop.install()
+    watch(stop, on_lost)
+    put_working_directory_on_path()
+    try:
+        return _run(role, Path(run_folder), folder, stop, *number)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    finally:
+        clean()
+
+
+def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: str = "0") -> int:
+    from corral.launch import roles
+    from corral.launch.errors import guarded
+    from corral.launch.experiment import Experiment
+    from corral.launch.sockets import local_addresses
+
+    experiment = local_addresses(Experiment.read(run_folder / "experiment.json"), sockets)
+    match role:
+        case "server":
+            return guarded(lambda: roles.run_server(experiment, stop))
+        case "learner":
+            return guarded(lambda: roles.run_learner(experiment, run_folder, stop))
+        case _:
+            first = int(number) * experiment.actor.environments
+            return guarded(lambda: roles.run_actor(experiment, stop, first_environment=first))
+
+
+if __name__ == "__main__":
+    leave(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""The experiment: everything that one run is, as plain frozen values.
+
+Reading one back is free of pydantic, because every process of a run does it at its start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from actor_client.settings import ActorSettings, EnvironmentSettings
+from corral.agents.settings import AgentSettings
+from corral.launch.errors import UserError
+from corral.launch.settings import RunSettings
+from inference_server.settings import ServerSettings
+from learner.settings import LearnerSettings
+
+
+class ExperimentError(UserError):
+    """An experiment that cannot be run.
+
+    Attributes:
+      problems: one line for each thing that is wrong: the key, the value, where it came from, what was
+        expected.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        if len(problems) == 1:
+            text = problems[0]
+        else:
+            text = "\n  ".join([f"{len(problems)} problems with {os.fspath(path)}:", *problems])
+        super().__init__(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """The tables of an experiment file, checked and complete."""
+
+    run: RunSettings = field(default_factory=RunSettings)
+    environment: EnvironmentSettings
+    actor: ActorSettings = field(default_factory=ActorSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
+    learner: LearnerSettings = field(default_factory=LearnerSettings)
+    agent: AgentSettings = field(default_factory=AgentSettings)
+
+    def write_effective(self, path: Path) -> None:
+        """Write the experiment as JSON, defaults and overrides included: `read` gives an equal one."""
+        path.write_text(json.dumps(asdict(self), indent=2, default=str) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Experiment:
+        """What `write_effective` wrote."""
+        built = _build(cls, json.loads(path.read_text()))
+        assert isinstance(built, cls)
+        return built
+
+
+def load_experiment(
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> Experiment:
+    """The experiment in the file at `path` (TOML, or the JSON of an earlier run).
+
+    Args:
+      overrides: "key=value" texts, such as "server.batching.timeout_us=500"; they win over everything.
+      environ: the environment, whose CORRAL_SERVER__BATCHING__TIMEOUT_US wins over the file; None takes the
+        process's own.
+
+    Raises:
+      ExperimentError: the file cannot be read, or holds or is overridden by what cannot be; lists it all.
+    """
+    from corral.launch.loading import load  # pydantic: not for the processes that only read
+
+    return load(Path(path), overrides, os.environ if environ is None else environ)
+
+
+@cache
+def hints(kind: Any) -> dict[str, Any]:
+    """Field name -> type of a dataclass."""
+    return typing.get_type_hints(kind)
+
+
+def _build(kind: Any, value: Any) -> Any:
+    if isinstance(kind, type) and is_dataclass(kind):
+        fields = hints(kind)
+        return kind(**{name: _build(fields[name], item) for name, item in value.items()})
+    if typing.get_origin(kind) is tuple:
+        return tuple(_build(typing.get_args(kind)[0], item) for item in value)
+    return value

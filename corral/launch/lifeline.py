@@ -1,0 +1,40 @@
+"""What ties a process to its launcher: a pipe that ends when the launcher does, however it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from corral.launch.stopping import StopRequest
+
+GRACE_S = 5.0
+"""Seconds that a process has to stop by itself before it is ended."""
+
+
+def watch(stop: StopRequest, on_lost: Callable[[], None], pipe: int = 0) -> None:
+    """Call `on_lost` and ask `stop` when `pipe` (a file descriptor; standard input) ends, and end the
+    process if that is not enough. The launcher holds the other end and writes nothing."""
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(pipe, 1024):
+                pass
+        on_lost()
+        timer = threading.Timer(GRACE_S, stop.end_now, [1])
+        timer.daemon = True
+        timer.start()
+        stop.ask()
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+
+
+def sweep(folder: Path, names: Iterable[str] = ()) -> None:
+    """Remove one's own socket files from `folder`, and the folder itself if one is the last to leave."""
+    for name in names:
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()

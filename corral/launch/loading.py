@@ -1,0 +1,123 @@
+"""From values that someone gave to an experiment that holds: types and bounds, every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from corral.launch.experiment import Experiment, ExperimentError, hints
+from corral.launch.sources import Given, Key, Values, dotted, gather
+
+_PLACEHOLDER = "?"
+
+
+def load(path: Path, overrides: Sequence[str], environ: Mapping[str, str]) -> Experiment:
+    """See `corral.launch.experiment.load_experiment`."""
+    values, problems = gather(path, overrides, environ)
+    experiment = _Check(path, values, problems).experiment()
+    if problems:
+        raise ExperimentError(path, problems)
+    assert experiment is not None
+    run = experiment.run
+    return experiment if run.name else replace(experiment, run=replace(run, name=path.stem))
+
+
+class _Check:
+    """Validates again and again, each time without the values found wrong, until nothing is found."""
+
+    def __init__(self, path: Path, values: Values, problems: list[str]) -> None:
+        self._path = path
+        self._values = dict(values)
+        self._problems = problems
+        self._blamed: set[Key] = set()
+
+    def experiment(self) -> Experiment | None:
+        """The experiment, or None where what remained cannot be checked any further."""
+        while True:
+            try:
+                return _adapter().validate_python(_nest(self._values))
+            except ValidationError as error:
+                progress = [self._mend(item) for item in error.errors(include_url=False)]
+                if not all(progress):
+                    return None
+
+    def _mend(self, error: Any) -> bool:
+        """Report one error and take its cause out of the values. False where that is not possible."""
+        if error["type"] == "missing":
+            return self._mend_missing(error["loc"])
+        key, expected = _blame(error)
+        key = self._given_key(key)
+        given = self._values.pop(key, None)
+        if given is None:
+            # A default is wrong only beside something that was given, or in a table that was.
+            if key not in self._blamed:
+                self._problems.append(f"{dotted(key)}: {expected}")
+            return False
+        if error["type"] == "string_type" and given.text is not None and given.value != given.text:
+            self._values[key] = given._replace(value=given.text)  # a number where a name was wanted
+            return True
+        self._blamed.add(key)
+        self._problems.append(f"{dotted(key)} = {given.shown} ({given.origin}): {expected}")
+        return True
+
+    def _mend_missing(self, key: Key) -> bool:
+        missing = [(*key, "id")] if key == ("environment",) else [key]
+        for key in missing:
+            if not any(known[: len(key)] == key for known in self._blamed):
+                self._problems.append(f"{dotted(key)} is missing in {self._path}: {_wanted(key)}")
+            self._values[key] = Given(_PLACEHOLDER, "")
+            self._blamed.add(key)
+        return True
+
+    def _given_key(self, key: Key) -> Key:
+        """The longest beginning of `key` that was given: an element's error belongs to its list."""
+        for length in range(len(key), 0, -1):
+            if key[:length] in self._values:
+                return key[:length]
+        return key
+
+
+@cache
+def _adapter() -> TypeAdapter[Experiment]:
+    return TypeAdapter(Experiment)
+
+
+def _blame(error: Any) -> tuple[Key, str]:
+    """The key that an error is about, and what was expected of it."""
+    location: Key = error["loc"]
+    if error["type"] != "value_error":
+        return location, error["msg"].replace("Input should be", "must be", 1)
+    # The settings' own checks begin with the name of the field that they refuse.
+    text = str(error["ctx"]["error"])
+    name, _, rest = text.partition(" ")
+    if name in hints(_kind_at(location)):
+        return (*location, name), rest
+    return location, text
+
+
+def _kind_at(location: Key) -> Any:
+    kind: Any = Experiment
+    for name in location:
+        kind = hints(kind)[name]
+    return kind
+
+
+def _nest(values: Values) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, given in values.items():
+        table = tree
+        for name in key[:-1]:
+            table = table.setdefault(name, {})
+        table[key[-1]] = given.value
+    return tree
+
+
+def _wanted(key: Key) -> str:
+    if key == ("environment", "id"):
+        return 'name an environment, such as id = "CartPole-v1" under [environment]'
+    return "it has no default"

@@ -1,0 +1,141 @@
+"""The processes of a run: started, restarted within bounds, ended for certain."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+RESTARTS_PER_MINUTE = 5
+GRACE_S = 5.0
+"""Seconds from SIGTERM to SIGKILL."""
+
+
+class Child:
+    """One process of a run, and its successors after crashes.
+
+    It leads a process group of its own, so that Ctrl-C reaches the launcher alone and the group can be ended
+    with it. Its standard input is a pipe that ends when the launcher does.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._restarts: deque[float] = deque()
+        self._swept = True
+
+    def start(self) -> None:
+        """Start the process; what it writes is appended to `log`."""
+        with open(self.log, "ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                start_new_session=True,
+            )
+        self._swept = False
+
+    def restart(self) -> bool:
+        """Start it again, unless it has used up its restarts of the last minute: then False."""
+        now = time.monotonic()
+        while self._restarts and now - self._restarts[0] > 60.0:
+            self._restarts.popleft()
+        if len(self._restarts) >= RESTARTS_PER_MINUTE:
+            return False
+        self._restarts.append(now)
+        self.kill()
+        self.start()
+        return True
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, or None before the start."""
+        return self._process.pid if self._process else None
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal, or None while it runs."""
+        return self._process.poll() if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        if self.alive:
+            assert self._process is not None
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End it and everything that it started in its group, at once, and take away its pipe."""
+        if self._process is None or self._swept:
+            return
+        self._swept = True  # once only: the number may be another's later
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def last_lines(self, count: int = 15) -> list[str]:
+        """The end of its log."""
+        try:
+            with open(self.log, "rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - 16_384))
+                return log.read().decode(errors="replace").splitlines()[-count:]
+        except OSError:
+            return []
+
+    def last_error(self) -> str | None:
+        """What followed the last "error: " at the beginning of a line of its log."""
+        lines = self.last_lines(60)
+        for index in range(len(lines) - 1, -1, -1):
+            if lines[index].startswith("error: "):
+                return "\n".join(lines[index:]).removeprefix("error: ")
+        return None
+
+
+def end(children: Iterable[Child], hurry: threading.Event | None = None) -> None:
+    """Ask the children to stop, all at once; after `GRACE_S`, or as soon as `hurry` is set, end them."""
+    children = list(children)
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + GRACE_S
+    while any(child.alive for child in children) and time.monotonic() < deadline:
+        if hurry is not None and hurry.is_set():
+            break
+        time.sleep(0.01)
+    for child in children:
+        child.kill()
+
+
+def describe_exit(code: int) -> str:
+    """An exit code for a person: "exit code 1", "killed by SIGKILL"."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def _environment() -> dict[str, str]:
+    added = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        # numpy starts a thread for each core at import; a policy's work is not done there.
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
+    return {**added, **os.environ}

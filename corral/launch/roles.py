@@ -1,0 +1,115 @@
+"""What each process of a run does: a server, a learner, an actor. Each imports only its own room."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from corral.launch.errors import UserError
+from corral.launch.experiment import Experiment
+from corral.launch.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from corral.agents import Agent
+
+RESULT = "result.json"
+"""What the learner leaves in the run's folder when it ends by itself or is asked to."""
+
+
+def run_server(experiment: Experiment, stop: StopRequest, on_ready: Callable[[], None] = lambda: None) -> int:
+    """Serve the experiment's agent until asked to stop; its weights come from the learner."""
+    from inference_server.server import InferenceServer
+
+    server = InferenceServer(
+        experiment.server,
+        lambda: _agent(experiment),
+        seed=experiment.run.seed,
+        learner=(experiment.learner.unrolls_address, experiment.learner.weights_address),
+    )
+    return serve(server, stop, on_ready)
+
+
+def serve(server: Any, stop: StopRequest, on_ready: Callable[[], None] = lambda: None) -> int:
+    """Warm and run an `InferenceServer` until asked to stop; `on_ready` is called between the two."""
+    stop.call(server.stop)
+    with suppress(_AskedToStopError):
+        server.warm(lambda done, total: _unless_asked(stop))
+        on_ready()
+    server.run()  # closes what is open, even where it was asked to stop before
+    return stop.exit_code
+
+
+class _AskedToStopError(Exception):
+    pass
+
+
+def _unless_asked(stop: StopRequest) -> None:
+    if stop.asked:
+        raise _AskedToStopError
+
+
+def run_learner(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
+    """Train until the target or the step limit is reached, or until asked to stop; leaves `RESULT`.
+
+    Returns 0 where the target was reached, there was none, or the learner was asked to stop; else 1.
+    """
+    import keras
+
+    from learner.learner import Learner
+
+    keras.utils.set_random_seed(experiment.run.seed)  # the first weights are drawn here, and nowhere else
+    learner = Learner(
+        experiment.learner,
+        _agent(experiment),
+        experiment.agent.optimizer,
+        target_return=experiment.run.target_return,
+        max_env_steps=experiment.run.max_env_steps,
+        folder=folder,
+    )
+    stop.call(learner.stop)
+    result = learner.run()
+    write_json(folder / RESULT, asdict(result))
+    if stop.asked:
+        return stop.exit_code
+    return 0 if result.solved or experiment.run.target_return is None else 1
+
+
+def run_actor(experiment: Experiment, stop: StopRequest, *, first_environment: int) -> int:
+    """Step environments with the server's policy until asked to stop."""
+    from actor_client.runner import run_actor as run
+
+    asked = threading.Event()
+    stop.call(asked.set)
+    run(
+        experiment.environment,
+        experiment.actor,
+        experiment.server.address,
+        first_environment=first_environment,
+        seed=experiment.run.seed,
+        stop=asked,
+    )
+    return stop.exit_code
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` at once or not at all: a reader never meets half a file."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(value, indent=2, default=float) + "\n")
+    draft.replace(path)
+
+
+def _agent(experiment: Experiment) -> Agent:
+    from actor_client.environments import spaces
+    from corral.agents import build_agent
+
+    observation, action = spaces(experiment.environment)
+    try:
+        return build_agent(experiment.agent, observation, action)
+    except ValueError as error:
+        raise UserError(str(error)) from error

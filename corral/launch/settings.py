@@ -1,0 +1,35 @@
+"""The run's settings: plain values. The experiment file's `[run]` table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What is run, until when, and where its results go."""
+
+    name: str = ""
+    """What the run is called; empty takes the experiment file's name."""
+    seed: int = 0
+    """Seeds the networks, the environments and the exploration."""
+    target_return: float | None = None
+    """Solved when the mean return of the last 100 training episodes reaches this; without it, the run goes
+    on to its step limit."""
+    max_env_steps: int = 10_000_000
+    """Environment steps, over all actors, after which the run ends."""
+    folder: str = "runs"
+    """Where each run makes a folder of its own."""
+
+    def __post_init__(self) -> None:
+        if any(mark in self.name for mark in "/\\\0") or self.name in (".", ".."):
+            raise ValueError(f"name must be a plain name that a folder can have, not {self.name!r}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be 0 to {2**32 - 1}, not {self.seed}")
+        if self.target_return is not None and math.isnan(self.target_return):
+            raise ValueError("target_return must be a number, not nan")
+        if not 1 <= self.max_env_steps <= 10**15:
+            raise ValueError(f"max_env_steps must be 1 to {10**15}, not {self.max_env_steps}")
+        if not self.folder:
+            raise ValueError("folder must name a folder, such as runs")

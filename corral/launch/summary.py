@@ -1,0 +1,52 @@
+"""What a run came to: the summary file and the line of result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from corral.launch.folder import CHECKPOINTS, POLICY
+from corral.launch.progress import Progress, number
+
+
+def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary; what nobody knows is None.
+
+    Args:
+      progress: the run at its end; `elapsed_s` becomes `wall_s`, start-up included.
+      result: what the learner left; empty where it left nothing.
+    """
+    wall_s = progress.elapsed_s
+    steps = number(result, "env_steps")
+    steps = progress.env_steps if steps is None else int(steps)
+    mean = number(result, "mean_return")
+    learner = {**progress.learner, **{key: value for key, value in result.items() if value is not None}}
+    return {
+        "solved": bool(result.get("solved", False)),
+        "mean_return": progress.mean_return if mean is None else mean,
+        "env_steps": steps,
+        "wall_s": round(wall_s, 3),
+        "env_steps_per_s": round(steps / wall_s, 1) if wall_s > 0 else None,
+        "policy_version": number(learner, "policy_version"),
+        "policy_lag_p50": number(learner, "policy_lag_p50"),
+        "mean_batch": number(progress.server, "mean_batch"),
+        "latency_p50_ms": number(progress.server, "latency_p50_ms"),
+        "latency_p99_ms": number(progress.server, "latency_p99_ms"),
+        "seed": progress.run.seed,
+    }
+
+
+def result_line(summary: Mapping[str, Any], outcome: str, folder: Path) -> str:
+    """One line: how it ended, what was reached, and where the rest lies."""
+    mean = summary["mean_return"]
+    reached = "no episode ended" if mean is None or math.isnan(mean) else f"mean return {mean:.1f}"
+    kept = [f"policy {folder / POLICY}"] if (folder / POLICY).exists() else []
+    if (folder / CHECKPOINTS).is_dir():
+        kept.append(f"checkpoints {folder / CHECKPOINTS}/")
+    kept = kept or [f"logs {folder / 'logs'}/"]
+    return (
+        f"{outcome}: {reached} after {summary['env_steps']:,} steps in {summary['wall_s']:.1f} s "
+        f"({summary['env_steps_per_s'] or 0:,.0f} steps/s); {', '.join(kept)}"
+    )

@@ -1,0 +1,127 @@
+"""What a person sees of a run: one live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Protocol
+
+from corral.launch.progress import Progress
+
+
+class View(Protocol):
+    """Shows a run while it goes on."""
+
+    period_s: float
+    """Seconds from one `show` to the next."""
+
+    def show(self, progress: Progress) -> None:
+        """Show how the run stands."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        ...
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        ...
+
+
+def open_view(plain: bool) -> View:
+    """The live view where standard output is a terminal and `plain` is false; else plain lines."""
+    if plain or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        return PlainView()
+    try:
+        return LiveView()
+    except ImportError:
+        return PlainView()
+
+
+class PlainView:
+    """A line every two seconds. Nobody reading any more is no reason to end the run."""
+
+    period_s = 2.0
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def show(self, progress: Progress) -> None:
+        """Print one line, and each complaint once."""
+        figures = "  ".join(progress.words())
+        self.note(f"{progress.elapsed_s:6.1f} s  {progress.state:8}  {figures}".rstrip())
+        for text in progress.complaints():
+            if text not in self._told:
+                self._told.add(text)
+                self.note(f"{'':10} {text}")
+
+    def note(self, text: str) -> None:
+        """Print `text`."""
+        say(text)
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+
+class LiveView:
+    """A few calm lines that change in place."""
+
+    period_s = 0.25
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(console=Console(), auto_refresh=False, transient=True, redirect_stderr=False)
+        self._live.start()
+
+    def show(self, progress: Progress) -> None:
+        """Redraw."""
+        self._live.update(render(progress), refresh=True)
+
+    def note(self, text: str) -> None:
+        """Print `text` above the view."""
+        self._live.console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Take the view away."""
+        self._live.stop()
+
+
+def render(progress: Progress) -> Any:
+    """The live view as something that rich can print."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    colour = {"starting": "yellow", "warming": "yellow", "training": "green"}[progress.state]
+    head = Text.assemble(
+        (progress.run.name or "run", "bold"),
+        "  ",
+        (progress.state, colour),
+        f"  {progress.elapsed_s:.1f} s",
+    )
+    bar = Table.grid(padding=(0, 2))
+    bar.add_row(ProgressBar(total=1.0, completed=progress.fraction, width=40), _towards(progress))
+    figures = Text("   ".join(progress.words()) or "waiting for the server and the learner", "dim")
+    lines: list[Text | Table] = [head, bar, figures]
+    if complaints := progress.complaints():
+        lines.append(Text(complaints[-1], "red"))
+    return Group(*lines)
+
+
+def _towards(progress: Progress) -> str:
+    mean, target = progress.mean_return, progress.run.target_return
+    if target is None:
+        return f"{progress.env_steps:,} of {progress.run.max_env_steps:,} steps"
+    return f"mean return {'-' if mean is None else f'{mean:.1f}'} of {target:g}"
+
+
+def say(text: str) -> None:
+    """Print a line at once; a standard output that nobody reads any more is no error."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        # Python flushes once more at exit, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,0 +1,47 @@
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from corral.agents.settings import AgentSettings, NetworkSettings, OptimizerSettings
+
+
+def test_defaults_are_valid_and_frozen():
+    settings = AgentSettings()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.discount = 0.5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "value"),
+    [
+        (lambda: AgentSettings(discount=1.5), "discount", "1.5"),
+        (lambda: AgentSettings(lambda_=-0.5), "lambda_", "-0.5"),
+        (lambda: AgentSettings(unroll_length=0), "unroll_length", "0"),
+        (lambda: AgentSettings(entropy_cost=-1.0), "entropy_cost", "-1.0"),
+        (lambda: AgentSettings(reward_clip=float("nan")), "reward_clip", "nan"),
+        (lambda: AgentSettings(reward_scale=0.0), "reward_scale", "0.0"),
+        (lambda: AgentSettings(clip_rho=0.0), "clip_rho", "0.0"),
+        (lambda: AgentSettings(clip_rho=1.0, clip_c=2.0), "clip_c", "2.0"),
+        (lambda: AgentSettings(name="ppo"), "name", "ppo"),
+        (lambda: NetworkSettings(hidden=(64, 0)), "hidden", "[64, 0]"),
+        (lambda: NetworkSettings(activation=""), "activation", ""),
+        (lambda: OptimizerSettings(name="lion"), "name", "lion"),
+        (lambda: OptimizerSettings(learning_rate=0.0), "learning_rate", "0.0"),
+        (lambda: OptimizerSettings(decay_steps=-1), "decay_steps", "-1"),
+        (lambda: OptimizerSettings(clip_norm=float("inf")), "clip_norm", "inf"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_key(make, key, value):
+    with pytest.raises(ValueError, match=key) as error:
+        make()
+    assert value in str(error.value)
+
+
+def test_settings_need_no_keras():
+    code = (
+        "import sys, corral.agents, corral.agents.settings as s; s.AgentSettings(); "
+        "sys.exit(any(name in sys.modules for name in ('keras', 'tensorflow', 'numpy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,158 @@
+"""The launcher, with real processes and real kills; only what the roles do is played."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.launch.conftest import FakeRun, runs, wait_for
+
+FINISH = {"finish": True, "among": 4}
+
+
+def test_a_solved_run_exits_with_0_and_says_what_was_reached(fake_run: FakeRun) -> None:
+    fake_run.start(learner=FINISH)
+    fake_run.all_pids()
+    code, out, err = fake_run.result()
+    assert (code, err) == (0, "")
+    last = out.splitlines()[-1]
+    assert last.startswith("solved: mean return 480.5 after 12,345 steps in ")
+    assert str(fake_run.run_folder) in last
+    fake_run.assert_nothing_is_left()
+
+
+def test_the_summary_holds_what_was_promised(fake_run: FakeRun) -> None:
+    fake_run.start(learner=FINISH).result()
+    summary = fake_run.read_summary()
+    wall_s = summary.pop("wall_s")
+    assert 0 < wall_s < 30
+    assert summary.pop("env_steps_per_s") == pytest.approx(12_345 / wall_s, rel=1e-2)
+    assert summary == {
+        "solved": True,
+        "mean_return": 480.5,
+        "env_steps": 12_345,
+        "policy_version": 77,
+        "policy_lag_p50": 1.0,
+        "mean_batch": 48.25,
+        "latency_p50_ms": 0.75,
+        "latency_p99_ms": 1.5,
+        "seed": 0,
+    }
+
+
+def test_the_step_limit_without_the_target_exits_with_1(fake_run: FakeRun) -> None:
+    code, out, _ = fake_run.start(learner={"finish": False, "among": 4}).result()
+    assert code == 1
+    assert out.splitlines()[-1].startswith("not solved (target 475, step limit 10,000,000): mean return 480.5")
+    assert fake_run.read_summary()["solved"] is False
+    fake_run.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_everything_in_order(fake_run: FakeRun, number: int, expected: int) -> None:
+    fake_run.start()
+    fake_run.all_pids()
+    assert fake_run.process is not None
+    os.killpg(fake_run.process.pid, number)  # as a terminal does: to all of its foreground group
+    code, out, err = fake_run.result()
+    assert (code, err) == (expected, "")
+    last = out.splitlines()[-1]
+    assert last.startswith("stopped: ")
+    assert "policy.keras" in last
+    assert "checkpoints/" in last
+    assert fake_run.read_summary()["solved"] is False
+    fake_run.assert_nothing_is_left()
+
+
+def test_a_second_signal_does_not_wait_for_what_will_not_stop(fake_run: FakeRun) -> None:
+    fake_run.start(server={"ignore_stop": True}, actor_1={"ignore_stop": True}, learner={"ignore_stop": True})
+    fake_run.all_pids()
+    assert fake_run.process is not None
+    fake_run.process.send_signal(signal.SIGINT)
+    wait_for(lambda: not runs(fake_run.pid("actor-0")), "the launcher has begun to end the actors")
+    fake_run.process.send_signal(signal.SIGINT)
+    code, _, _ = fake_run.result()
+    assert code == 130
+    fake_run.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("name", ["server", "actor-1"])
+def test_a_killed_server_or_actor_is_started_again(fake_run: FakeRun, name: str) -> None:
+    fake_run.start()
+    fake_run.all_pids()
+    first = fake_run.pid(name)
+    os.kill(first, signal.SIGKILL)
+    fake_run.pid(name, but=first)
+    assert fake_run.process is not None
+    fake_run.process.send_signal(signal.SIGINT)
+    code, out, _ = fake_run.result()
+    assert code == 130
+    assert f"{name} ended (killed by SIGKILL) and was started again" in out
+    fake_run.assert_nothing_is_left()
+
+
+def test_what_always_crashes_is_not_started_for_ever(fake_run: FakeRun) -> None:
+    code, out, err = fake_run.start(actor_1={"exit": 7}).result()
+    assert code == 1
+    assert out.count("was started again") == 5
+    assert err.startswith("error: actor-1 ended (exit code 7); its log is ")
+    assert err.rstrip().endswith("| something broke")
+    fake_run.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("exit_code", [1, 3, 0])
+def test_a_crash_of_the_learner_ends_the_run(fake_run: FakeRun, exit_code: int) -> None:
+    code, out, err = fake_run.start(learner={"exit": exit_code}).result()
+    assert code == 1
+    log = fake_run.run_folder / "logs" / "learner.log"
+    assert err.startswith(f"error: learner ended (exit code {exit_code}); its log is {log}:")
+    assert "  | something broke" in err
+    assert out.splitlines()[-1].startswith("failed: ")
+    fake_run.assert_nothing_is_left()
+
+
+def test_a_killed_learner_ends_the_run(fake_run: FakeRun) -> None:
+    fake_run.start()
+    fake_run.all_pids()
+    os.kill(fake_run.pid("learner"), signal.SIGKILL)
+    code, _, err = fake_run.result()
+    assert code == 1
+    assert "learner ended (killed by SIGKILL)" in err
+    fake_run.assert_nothing_is_left()
+
+
+def test_what_the_user_can_mend_is_said_once_and_not_tried_again(fake_run: FakeRun) -> None:
+    code, out, err = fake_run.start(actor_0={"error": "no environment is called Cartpol-v1"}).result()
+    assert code == 2
+    assert err == "error: no environment is called Cartpol-v1\n"
+    assert "started again" not in out
+    fake_run.assert_nothing_is_left()
+
+
+def test_a_killed_launcher_leaves_nothing_behind(fake_run: FakeRun) -> None:
+    fake_run.start()
+    fake_run.all_pids()
+    assert fake_run.process is not None
+    os.kill(fake_run.process.pid, signal.SIGKILL)
+    fake_run.result()
+    fake_run.assert_nothing_is_left()
+    assert (fake_run.run_folder / "policy.keras").exists()
+
+
+def test_what_a_killed_actor_had_started_ends_too(fake_run: FakeRun) -> None:
+    fake_run.start(actor_0={"grandchild": True})
+    grandchild = fake_run.pid("actor-0-grandchild")
+    os.kill(fake_run.pid("actor-0"), signal.SIGKILL)
+    wait_for(lambda: not runs(grandchild), "the actor's own process has ended")
+
+
+def test_a_summary_that_cannot_be_written_is_said_before_anything_starts(fake_run: FakeRun) -> None:
+    fake_run.summary.mkdir(parents=True)
+    code, _, err = fake_run.start().result()
+    assert code == 2
+    assert err.startswith(f"error: {fake_run.summary}: ")
+    assert not [path for path in fake_run.folder.iterdir() if path.is_dir()]

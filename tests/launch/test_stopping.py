@@ -1,0 +1,93 @@
+"""Stopping and the lifeline, in processes of their own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import sys, threading, time
+from pathlib import Path
+from corral.launch import lifeline
+from corral.launch.stopping import StopRequest
+kind, folder = sys.argv[1], Path(sys.argv[2])
+stop = StopRequest(last_act=lambda: print("last act", flush=True))
+stop.install()
+lifeline.GRACE_S = 0.2
+lifeline.watch(stop, lambda: print("lost", flush=True))
+event = threading.Event()
+if kind == "polite":
+    stop.call(lambda: (print("asked", flush=True), event.set()))
+elif kind == "stubborn":
+    stop.call(lambda: print("asked", flush=True))
+print("begun", flush=True)
+event.wait(60)
+print("ended", flush=True)
+sys.exit(stop.exit_code)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path):
+    started = []
+
+    def start(kind: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, kind, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_asks_politely(start, number, code) -> None:
+    process = start("polite")
+    process.send_signal(number)
+    assert process.stdout.read() == "asked\nended\n"
+    assert process.wait(10) == code
+
+
+def test_a_second_signal_ends_at_once(start) -> None:
+    process = start("stubborn")
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "asked\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.read() == "last act\n"
+    assert process.wait(10) == 128 + signal.SIGINT
+
+
+def test_a_signal_before_there_is_anything_to_stop_ends_at_once(start) -> None:
+    process = start("early")
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.read() == "last act\n"
+    assert process.wait(10) == 0
+
+
+def test_a_lost_launcher_asks_politely(start) -> None:
+    process = start("polite")
+    process.stdin.close()
+    assert process.stdout.read() == "lost\nasked\nended\n"
+    assert process.wait(10) == 0
+
+
+def test_a_lost_launcher_does_not_ask_for_ever(start) -> None:
+    process = start("stubborn")
+    process.stdin.close()
+    assert process.stdout.read() == "lost\nasked\nlast act\n"
+    assert process.wait(10) == 1
