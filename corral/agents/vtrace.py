@@ -138,7 +138,6 @@ class VTraceAgent:
 
     def _evaluate(self, call: Call, observation: Tensors) -> Tensors:
         out = dict(call(_NET, feed(self.nets[_NET], observation)))
-        # An extra output may be named like one of ours; what act() itself makes has precedence.
         value = ops.cast(ops.reshape(out.pop("value"), (-1,)), "float32")
         logits = ops.cast(out.pop("logits"), "float32")
         return {"logits": logits, "value": value, **out}
@@ -172,14 +171,12 @@ def _extra_outputs(network: keras.Model, observation: Spec, num_actions: int) ->
         raise ValueError(f"the network must put out {expected}; it puts out {type(out).__name__} {shapes}")
     got = ", ".join(f'"{name}" {_shape(tensor)}' for name, tensor in out.items())
     logits, value = out.get("logits"), out.get("value")
-    if logits is None or value is None or tuple(logits.shape[1:]) != (num_actions,):
+    fits = logits is not None and tuple(logits.shape[1:]) == (num_actions,)
+    if not fits or value is None or tuple(value.shape[1:]) not in ((), (1,)):
         raise ValueError(f"the network must put out {expected}; it puts out {got}")
-    if tuple(value.shape[1:]) not in ((), (1,)):
-        raise ValueError(f"the network must put out {expected}; it puts out {got}")
-    taken = {"logits", "value", "action", "log_prob"}
     if clash := {"action", "log_prob"} & set(out):
         raise ValueError(f"the network may not put out {sorted(clash)}: the agent does; it puts out {got}")
-    return {name: _leaf_spec(name, tensor) for name, tensor in out.items() if name not in taken}
+    return {name: _leaf_spec(name, tensor) for name, tensor in out.items() if name not in ("logits", "value")}
 
 
 def _leaf_spec(name: str, tensor: Tensor) -> TensorSpec:

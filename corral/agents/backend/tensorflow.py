@@ -53,7 +53,7 @@ class CompiledAct:
 
     @property
     def weight_spec(self) -> Spec:
-        """ "net/variable" -> shape and dtype, in the order of `weights`."""
+        """Shape and dtype of each of the `weights`, by "net/variable"."""
         return self._variables.spec
 
     def weights(self) -> dict[str, np.ndarray]:
@@ -146,7 +146,7 @@ class Trainer:
 
     @property
     def weight_spec(self) -> Spec:
-        """ "net/variable" -> shape and dtype of what `weights` returns."""
+        """Shape and dtype of each of the `weights`, by "net/variable"."""
         return self._published.spec
 
     def weights(self) -> dict[str, np.ndarray]:
@@ -290,11 +290,7 @@ class _Function:
       examples: arrays of the shapes and dtypes to compile for; the function is run once on them.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., list[tf.Tensor]],
-        examples: Sequence[np.ndarray],
-    ) -> None:
+    def __init__(self, function: Callable[..., list[tf.Tensor]], examples: Sequence[np.ndarray]) -> None:
         signature = [tf.TensorSpec(array.shape, array.dtype) for array in examples]
         compiled = tf.function(function, autograph=False)
         # Kept whole: the function lives only as long as its Python object.
@@ -306,7 +302,9 @@ class _Function:
         self._device = self._context.device_name
         used = [bool(placeholder.consumers()) for placeholder in concrete.inputs[: len(examples)]]
         self._used = [index for index, is_used in enumerate(used) if is_used]
-        self._tensors = [tf.constant(array) for array in examples] + list(concrete.captured_inputs)
+        # What the function ignores is never looked at again: its example stands in for it.
+        stand_ins = [None if is_used else tf.constant(array) for array, is_used in zip(examples, used, strict=True)]
+        self._tensors = [*stand_ins, *concrete.captured_inputs]
         self._lent: list[int] = []
         self._lent = self._outputs_in_input_memory(examples)
 
