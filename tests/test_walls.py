@@ -81,8 +81,17 @@ def test_only_a_backend_knows_tensorflow() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["actor_client", "actor_client.policy_client", "actor_client.runner", "corral.launch.experiment", "corral.cli"]
-    + ["inference_server.settings", "learner.settings", "corral.agents.settings", "corral.protocol"],
+    [
+        "actor_client",
+        "actor_client.policy_client",
+        "actor_client.runner",
+        "corral.agents.settings",
+        "corral.cli",
+        "corral.launch.experiment",
+        "corral.protocol",
+        "inference_server.settings",
+        "learner.settings",
+    ],
 )
 def test_nothing_heavy_is_loaded_by(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'gymnasium') if m in sys.modules])"

@@ -20,6 +20,7 @@ _HOMES = {
     "build_agent": "build",
     "build_network": "networks",
     "load_backend": "backend",
+    "weights_of": "weights",
 }
 
 __all__ = sorted(_HOMES)

@@ -15,7 +15,7 @@ class NetworkSettings:
     """Units of each hidden layer, first to last."""
     activation: str = "tanh"
     """What follows each hidden layer: the name of a Keras activation."""
-    shared: bool = False
+    shared: bool = True
     """One torso under policy and value; else each has its own."""
 
     def __post_init__(self) -> None:
@@ -38,7 +38,7 @@ class OptimizerSettings:
     decay_steps: int = 0
     """Training steps from the first learning rate to the final one, in a straight line; 0 keeps the first."""
     epsilon: float = 1e-5
-    """Added to the denominator of adam and rmsprop."""
+    """Added to the denominator of adam and rmsprop: more keeps steps small where gradients have become small."""
     clip_norm: float = 0.5
     """Longest gradient, as the norm over all variables of a group; 0 clips nothing."""
 
@@ -78,7 +78,7 @@ class AgentSettings:
     reward_clip: float = 0.0
     """Rewards are clipped to plus or minus this; 0 clips none."""
     reward_scale: float = 1.0
-    """What rewards are multiplied by, after clipping; values of about 1 to 10 are learned fastest."""
+    """What rewards are multiplied by, after clipping; discounted sums of about 1 to 10 are learned fastest."""
     network: NetworkSettings = field(default_factory=NetworkSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
 

@@ -10,7 +10,7 @@ def test_settings_become_the_agent_they_name(cartpole):
     assert type(agent).__name__ == "VTraceAgent"
     assert agent.spec.unroll_length == 5
     assert agent.published == ("policy",)
-    assert agent.nets["policy"].count_params() == 2 * (4 * 3 + 3) + (3 * 2 + 2) + (3 * 1 + 1)
+    assert agent.nets["policy"].count_params() == (4 * 3 + 3) + (3 * 2 + 2) + (3 * 1 + 1)
 
 
 def test_a_network_of_ones_own_is_used(cartpole):

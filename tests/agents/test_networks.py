@@ -21,7 +21,9 @@ def test_outputs_are_named_and_shaped():
 
 
 def test_weights_begin_orthogonal_with_their_gains_and_biases_at_zero():
-    model = build_network(NetworkSettings(hidden=(8,)), {"observation": TensorSpec((4,), "float32")}, HEADS)
+    model = build_network(
+        NetworkSettings(hidden=(8,), shared=False), {"observation": TensorSpec((4,), "float32")}, HEADS
+    )
     for layer, gain in [("logits_hidden", 2**0.5), ("value_hidden", 2**0.5), ("logits", 0.01), ("value", 1.0)]:
         kernel, bias = weights(model, layer)
         short = kernel if kernel.shape[0] <= kernel.shape[1] else kernel.T

@@ -43,7 +43,7 @@ def table_agent(logits, values, length=3, lowest=0, **settings):
     observation = {"row": TensorSpec((), "int32", 0, len(values) - 1)}
     width = len(logits[0])
     action = TensorSpec((), "int64", lowest, lowest + width - 1)
-    settings = AgentSettings(unroll_length=length, **settings)
+    settings = AgentSettings(unroll_length=length, **{"lambda_": 1.0, "reward_scale": 1.0, **settings})
     return VTraceAgent(settings, observation, action, table(logits, values))
 
 
@@ -78,6 +78,13 @@ def test_explore_between_is_a_temperature():
     agent = table_agent(np.log([[0.25, 0.75]]), [0])
     out = act(agent, [0], uniform=0.2, explore=0.5)
     np.testing.assert_allclose(out["log_prob"], [math.log(0.9)], rtol=1e-5)
+
+
+def test_the_greedy_policy_is_a_model_of_its_own():
+    agent = table_agent(np.log([[0.49, 0.51], [0.51, 0.49]]), [5, 6], lowest=3)
+    out = agent.policy()({"row": np.array([0, 1], "i4")})
+    assert np.asarray(out["action"]).tolist() == [4, 3]
+    np.testing.assert_allclose(np.asarray(out["value"])[:, 0], [5, 6], rtol=1e-6)
 
 
 def test_actions_begin_where_the_spec_says():
@@ -162,7 +169,7 @@ def test_what_stands_at_a_join_changes_nothing():
     agent = table_agent(np.log([[0.25, 0.75], [0.9, 0.1], [0.5, 0.5], [0.3, 0.7]]), [1, 2, 3, 4])
     shared = {"rows": [0, 1, 2, 3], "discounts": [1, 1, 1, 1], "types": [FIRST, LAST, FIRST, MID]}
     quiet = unroll_of(actions=[0, 0, 1, 0], log_probs=[-1, 0, -1, 0], rewards=[0, 3, 0, 5], **shared)
-    loud = unroll_of(actions=[0, 1, 1, 1], log_probs=[-1, -80, -1, 9], rewards=[7, 3, 9e3, 5], **shared)
+    loud = unroll_of(actions=[0, 1, 1, 1], log_probs=[-1, -1e4, -1, 9], rewards=[7, 3, 9e3, 5], **shared)
     assert losses_of(agent, quiet) == losses_of(agent, loud)
 
 

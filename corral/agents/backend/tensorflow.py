@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from tensorflow.python.framework.ops import EagerTensor
 
 from corral.agents.agent import Agent, Call
 from corral.agents.settings import OptimizerSettings
+from corral.agents.weights import named_variables
 from corral.protocol.specs import Spec, TensorSpec, mismatch
 from corral.protocol.unrolls import TIME_SPEC, Unroll
 
@@ -416,23 +416,7 @@ def _joined(tensors: Sequence[Any]) -> tf.Tensor:
 
 
 def _named_variables(nets: Mapping[str, keras.Model]) -> dict[str, tf.Variable]:
-    return {f"{net}/{name}": v for net, model in nets.items() for name, v in _stable_names(model).items()}
-
-
-def _stable_names(net: keras.Model) -> dict[str, tf.Variable]:
-    """A net's variables by paths that do not depend on what else the process has built.
-
-    Keras numbers layers by process ("dense_7"); here they are numbered anew, by first appearance in the net.
-    """
-    numbers: dict[str, dict[str, int]] = {}
-
-    def renumber(part: str) -> str:
-        base = re.sub(r"_\d+$", "", part)
-        seen = numbers.setdefault(base, {})
-        number = seen.setdefault(part, len(seen))
-        return base if number == 0 else f"{base}_{number}"
-
-    return {"/".join(map(renumber, variable.path.split("/"))): variable.value for variable in net.variables}
+    return {name: variable.value for name, variable in named_variables(nets).items()}
 
 
 def _flatten(unroll: Unroll) -> list[np.ndarray]:
