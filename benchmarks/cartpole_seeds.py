@@ -48,10 +48,10 @@ def main() -> None:
     parser.add_argument("options", nargs="*", help="what else to tell corral run")
     arguments = parser.parse_args()
     print(f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}\n")
-    print(
-        "| seed | solved | wall s | environment steps | steps/s | mean return | lag p50 | mean batch | p50 ms | p99 ms |"
+    columns = "seed, solved, wall s, env steps, steps/s, mean return, lag p50, mean batch, p50 ms, p99 ms".split(
+        ", "
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     runs = []
     for seed in range(arguments.seeds):
         run = run_once(arguments.experiment, seed, arguments.options)
@@ -63,9 +63,8 @@ def main() -> None:
             flush=True,
         )
     solved = [run["command_s"] for run in runs if run["solved"]]
-    print(
-        f"\n{len(solved)} of {len(runs)} solved; median wall time {statistics.median(solved or [float('inf')]):.1f} s"
-    )
+    median = statistics.median(solved or [float("inf")])
+    print(f"\n{len(solved)} of {len(runs)} solved; median wall time {median:.1f} s")
 
 
 if __name__ == "__main__":

@@ -92,8 +92,9 @@ def test_a_socket_file_left_by_a_crash_is_taken_over(context: zmq.Context, folde
 
 def test_an_abstract_address_in_use_says_so(context: zmq.Context) -> None:
     address = f"ipc://@corral-test-{os.getpid()}"
-    open_router(context, address)
+    held = open_router(context, address)
     assert "in use" in refusal(open_router, context, address)
+    held.close()
 
 
 @pytest.mark.parametrize("address", ["tcp://*:*", "tcp://0.0.0.0:*", "tcp://10.1.2.3:5555", "tcp://eth0:5555"])

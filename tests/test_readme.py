@@ -1,0 +1,128 @@
+"""Every command of the README runs, as it stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import ROOT, Workplace, workplace
+from tests.support.models import save_two_headed_model
+from tests.support.processes import until_serving
+from tests.test_examples import line_of, started
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
+TRIED: set[str] = set()
+
+
+@pytest.fixture
+def place() -> Iterator[Workplace]:
+    with workplace() as place:
+        yield place
+
+
+def run(place: Workplace, command: str, folder: Path | None = None) -> str:
+    """What a command of the README says when it runs to its end."""
+    assert command in COMMANDS, "the README has changed: so must this test"
+    TRIED.add(command)
+    done = subprocess.run(
+        command,
+        shell=True,
+        cwd=folder or place.folder,
+        env=place.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def start(stack: ExitStack, place: Workplace, command: str) -> subprocess.Popen[str]:
+    assert command in COMMANDS, "the README has changed: so must this test"
+    TRIED.add(command)
+    return stack.enter_context(started(place, *command.split()))
+
+
+def test_make_run(place: Workplace) -> None:
+    place.environment["CORRAL_RUN__FOLDER"] = str(place.folder / "runs")
+    assert "solved: mean return" in run(place, "make run", ROOT)
+    assert (place.run_folder / "policy.keras").exists()
+
+
+def test_make_test() -> None:
+    # Running the suite within the suite would not end: what make would do is enough.
+    TRIED.add("make test")
+    would = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert would.stdout.splitlines()[-1] == ".venv/bin/python -m pytest"
+
+
+def test_serving_a_model_of_ones_own(place: Workplace) -> None:
+    save_two_headed_model(place.folder / "policy.keras")
+    (code,) = blocks("python")
+    with ExitStack() as stack:
+        start(stack, place, "corral serve policy.keras")
+        until_serving("tcp://127.0.0.1:5555")
+        done = subprocess.run(
+            ["python", "-c", code + "print(outputs['logits'].shape)"],
+            cwd=place.folder,
+            env=place.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stdout == "(3, 2)\n", done.stderr
+
+
+def test_training(place: Workplace) -> None:
+    run(place, "corral run examples/cartpole.toml --summary summary.json")
+    assert json.loads((place.folder / "summary.json").read_text())["solved"]
+
+
+def test_overriding_keys(place: Workplace) -> None:
+    for command in COMMANDS:
+        if "500" in command and "run" in command:
+            run(place, command)
+    for folder in (place.folder / "runs").iterdir():
+        experiment = json.loads((folder / "experiment.json").read_text())
+        assert experiment["server"]["batching"]["timeout_us"] == 500
+
+
+def test_roles_by_hand(place: Workplace) -> None:
+    with ExitStack() as stack:
+        start(stack, place, "corral server examples/cartpole.toml")
+        start(stack, place, "corral actor examples/cartpole.toml")
+        run(place, "corral learner examples/cartpole.toml")
+    assert (place.run_folder / "policy.keras").exists()
+
+
+def test_a_training_loop_of_ones_own(place: Workplace) -> None:
+    with ExitStack() as stack:
+        start(stack, place, "corral server examples/cartpole.toml")
+        start(stack, place, "corral actor examples/cartpole.toml")
+        loop = start(stack, place, "python examples/own_training_loop.py")
+        assert "mean return" in line_of(loop, "version 50:")
+
+
+def test_no_command_was_left_out() -> None:
+    assert set(COMMANDS) == TRIED
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
