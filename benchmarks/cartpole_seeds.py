@@ -48,9 +48,8 @@ def main() -> None:
     parser.add_argument("options", nargs="*", help="what else to tell corral run")
     arguments = parser.parse_args()
     print(f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}\n")
-    columns = "seed, solved, wall s, env steps, steps/s, mean return, lag p50, mean batch, p50 ms, p99 ms".split(
-        ", "
-    )
+    columns = ["seed", "solved", "wall s", "env steps", "steps/s", "mean return"]
+    columns += ["lag p50", "mean batch", "p50 ms", "p99 ms"]
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     runs = []
     for seed in range(arguments.seeds):

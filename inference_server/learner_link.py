@@ -36,7 +36,9 @@ log = logging.getLogger(__name__)
 
 GREET_EVERY_S = 0.5
 """Seconds between greetings: until the learner answers, and on the weights line as a sign of what we hold."""
-RESEND_AFTER_S = 2.0
+RESEND_AFTER_S = (0.5, 8.0)
+"""Seconds of silence until parcels are sent again: at first, and at most, doubled each time. A learner that takes
+long over a batch must not be buried under copies."""
 FLIP_TIMEOUT_S = 10.0
 
 
@@ -76,6 +78,7 @@ class LearnerLink(threading.Thread):
         self._stopping = False
         self._next_greeting = 0.0
         self._resend_at = 0.0
+        self._resend_after_s = RESEND_AFTER_S[0]
 
     def run(self) -> None:
         poller = zmq.Poller()
@@ -117,12 +120,14 @@ class LearnerLink(threading.Thread):
             return
         now = time.monotonic()
         parcels = self._outbox.unaccepted() if now >= self._resend_at else []
+        if parcels:
+            self._resend_after_s = min(2 * self._resend_after_s, RESEND_AFTER_S[1])
         if fresh := self._outbox.collect():
             parcels.append(fresh)
         for parcel in parcels:
             self._send_parcel(parcel)
         if parcels:
-            self._resend_at = now + RESEND_AFTER_S
+            self._resend_at = now + self._resend_after_s
 
     def _send_parcel(self, parcel: Parcel) -> None:
         head = self._control(MessageType.UNROLLS, parcel.sequence, parcel.manifest)
@@ -154,7 +159,8 @@ class LearnerLink(threading.Thread):
         if header.type == MessageType.ACCEPTED:
             was_blocked = self._outbox.blocked
             self._outbox.accept(header.sequence)
-            self._resend_at = time.monotonic() + RESEND_AFTER_S
+            self._resend_after_s = RESEND_AFTER_S[0]
+            self._resend_at = time.monotonic() + self._resend_after_s
             if was_blocked:
                 self._wake_server()
         elif header.type == MessageType.WELCOME:

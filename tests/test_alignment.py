@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from learner import UnrollSource, WeightPublisher
+from tests.support.bad_network import BadNetwork
 from tests.support.processes import Process, process, until, until_serving
 from tests.support.scripted_agent import ScriptedAgent
 from tests.support.scripted_environment import Witness
@@ -23,18 +24,27 @@ class Run:
         )
         self._stack = stack
         self._agent = ScriptedAgent()
+        self.intake = self._unrolls
         self.source = stack.enter_context(UnrollSource(self._unrolls, queue=64))
         self.publisher = stack.enter_context(WeightPublisher(self._weights))
         self.witness = Witness()
 
     def start_server(self, lease_s: float = 10) -> Process:
         module = "tests.support.scripted_server"
-        arguments = (self.address, self._unrolls, self._weights, str(lease_s))
+        arguments = (self.address, self.intake, self._weights, str(lease_s))
         return self._stack.enter_context(process("-m", module, *arguments))
 
-    def start_actor(self, mode: str, environments: int = 4) -> Process:
+    def start_actor(
+        self, mode: str, environments: int = 4, address: str = "", resend_after_s: float = 0.5
+    ) -> Process:
         module = "tests.support.scripted_actor"
-        return self._stack.enter_context(process("-m", module, self.address, mode, str(environments)))
+        arguments = (address or self.address, mode, str(environments), str(resend_after_s))
+        return self._stack.enter_context(process("-m", module, *arguments))
+
+    def bad_network(self, back: str, **faults: float) -> BadNetwork:
+        """A bad network in front of `back`."""
+        network = BadNetwork(f"{back}-bad", back, **faults)  # type: ignore[arg-type]
+        return self._stack.enter_context(network)
 
     def publish(self) -> None:
         """The next version, which stamps its own number."""
@@ -96,3 +106,26 @@ def test_actors_rejoin_a_server_that_was_killed(run: Run) -> None:
     run.start_server()
     run.see(2_000)
     assert actor.end() == 0
+
+
+def test_every_step_counts_once_between_actors_and_server_on_a_bad_network(run: Run) -> None:
+    run.start_server()
+    run.publish()
+    until_serving(run.address)
+    network = run.bad_network(run.address, drop=0.03, double=0.1, hold=0.05, seed=1)
+    for mode in ("SINGLE", "NEXT_STEP"):
+        run.start_actor(mode, address=f"{run.address}-bad", resend_after_s=0.05)
+    run.see(5_000)
+    assert min(network.dropped, network.doubled, network.reordered) > 20
+
+
+def test_every_step_counts_once_between_server_and_learner_on_a_bad_network(run: Run) -> None:
+    network = run.bad_network(run.intake, drop=0.05, double=0.2, hold=0.05, seed=2, drops=4)
+    run.intake = f"{run.intake}-bad"
+    run.start_server()
+    run.publish()
+    until_serving(run.address)
+    run.start_actor("SINGLE", environments=8)
+    run.see(5_000)
+    assert network.dropped == 4
+    assert min(network.doubled, network.reordered) > 2

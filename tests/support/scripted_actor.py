@@ -1,4 +1,7 @@
-"""An actor process with scripted environments: `python -m tests.support.scripted_actor ADDRESS MODE COUNT`."""
+"""An actor process with scripted environments.
+
+`python -m tests.support.scripted_actor ADDRESS MODE COUNT RESEND_AFTER_S`
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import threading
 from actor_client import ActorSettings, EnvironmentSettings, run_actor
 
 if __name__ == "__main__":
-    address, mode, count = sys.argv[1:]
+    address, mode, count, resend_after_s = sys.argv[1:]
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     scripted = "tests.support.scripted_environment"
@@ -17,4 +20,5 @@ if __name__ == "__main__":
         environment = EnvironmentSettings(f"{scripted}:ScriptedEnvironment")
     else:
         environment = EnvironmentSettings(f"{scripted}:Scripted-v0", kwargs={"mode": mode}, vectorization="native")
-    run_actor(environment, ActorSettings(environments=int(count), resend_after_s=0.5), address, stop=stop)
+    actor = ActorSettings(environments=int(count), resend_after_s=float(resend_after_s))
+    run_actor(environment, actor, address, stop=stop)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from learner.checkpoints import Checkpoint, CheckpointError, load, load_newest, save
+
+
+def make(version: int) -> Checkpoint:
+    state = {"nets/policy/dense/kernel": np.full((2, 3), version, np.float32), "step": np.array(version)}
+    return Checkpoint(state, {"policy_version": version, "env_steps": 10 * version})
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    path = save(tmp_path / "new" / "folder", make(3), keep=2)
+    loaded = load(path)
+    assert loaded.progress == {"policy_version": 3, "env_steps": 30}
+    assert loaded.state.keys() == make(3).state.keys()
+    for name, array in make(3).state.items():
+        np.testing.assert_array_equal(loaded.state[name], array)
+        assert loaded.state[name].dtype == array.dtype
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    for version in (1, 2, 30, 4):
+        save(tmp_path, make(version), keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-0000000004.npz",
+        "checkpoint-0000000030.npz",
+    ]
+
+
+def test_the_newest_that_is_whole_is_loaded(tmp_path: Path) -> None:
+    assert load_newest(tmp_path) is None
+    for version in (1, 2, 3, 4):
+        save(tmp_path, make(version), keep=9)
+    newest = tmp_path / "checkpoint-0000000004.npz"
+    newest.write_bytes(newest.read_bytes()[:-10])  # torn
+    damaged = tmp_path / "checkpoint-0000000003.npz"
+    content = bytearray(damaged.read_bytes())
+    content[200] ^= 1
+    damaged.write_bytes(content)
+    (tmp_path / "checkpoint-0000000009.partial").write_bytes(b"half")
+    for path in (newest, damaged):
+        with pytest.raises(CheckpointError, match=path.name):
+            load(path)
+    found = load_newest(tmp_path)
+    assert found is not None
+    assert found[1].progress["policy_version"] == 2
+
+
+def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
+    evil = Checkpoint({"x": np.array([{"a": 1}], object)}, {"policy_version": 1})
+    path = save(tmp_path, evil, keep=1)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        load(path)
+
+
+def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        save(tmp_path / "file" / "checkpoints", make(1), keep=1)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+
+from corral.protocol import StepType, Unroll
+from learner.progress import Progress
+
+
+def episodes(*returns: float) -> list[tuple[float, int]]:
+    return [(value, 10) for value in returns]
+
+
+def unroll(version: list[int], step_type: list[int]) -> Unroll:
+    column = np.zeros((len(version), 1), np.float32)
+    kinds = np.array(step_type, np.uint8)[:, None]
+    return Unroll({}, {}, column, column, kinds, np.array(version)[:, None], {})
+
+
+def test_solved_takes_a_full_hundred() -> None:
+    progress = Progress(target_return=10)
+    progress.add_episodes(episodes(*[50] * 99))
+    assert not progress.solved
+    progress.add_episodes(episodes(50))
+    assert progress.solved
+
+
+def test_the_mean_is_over_the_last_hundred() -> None:
+    progress = Progress(target_return=10)
+    progress.add_episodes(episodes(*[0] * 60, *[10] * 99))
+    assert progress.mean_return == 9.9  # one 0 is left among the last hundred
+    assert not progress.solved
+    progress.add_episodes(episodes(10))
+    assert progress.mean_return == 10
+    assert progress.solved
+
+
+def test_what_comes_after_it_was_solved_does_not_undo_it() -> None:
+    progress = Progress(target_return=10)
+    progress.add_episodes(episodes(*[10] * 100, *[0] * 50))
+    assert progress.solved
+    assert progress.episodes == 100
+
+
+def test_without_a_target_nothing_is_ever_solved() -> None:
+    progress = Progress(target_return=None)
+    progress.add_episodes(episodes(*[1e9] * 200))
+    assert not progress.solved
+    assert progress.episodes == 200
+
+
+def test_the_lag_is_counted_where_somebody_acted() -> None:
+    progress = Progress(None)
+    progress.policy_version = 10
+    # The last index acts in the next unroll, and nobody acts at LAST: versions 7, 8, 8 remain, lags 3, 2, 2.
+    progress.add_training_step(unroll([7, 8, 1, 8, 1], [0, 1, StepType.LAST, 0, 1]), {"loss": 0.5, "x": np.nan})
+    assert progress.policy_lag_p50 == 2
+    assert progress.figures()["losses"] == {"loss": 0.5}
+    assert progress.training_steps == 1

@@ -1,0 +1,228 @@
+"""The learner's intake, with the test as its servers: raw messages, every acknowledgement looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from corral.protocol import (
+    ErrorCode,
+    Hello,
+    MessageType,
+    Spec,
+    TensorSpec,
+    UnrollManifest,
+    Welcome,
+    pack_control,
+    pack_header,
+    spec_to_wire,
+    unpack_header,
+)
+from corral.protocol.unrolls import unroll_spec
+from learner import UnrollSource
+from tests.support.raw import RawPeer, body
+
+LENGTH = 2
+PARTS = unroll_spec(
+    {"observation": TensorSpec((), "float32")},
+    {"action": TensorSpec((), "int64")},
+    {"h": TensorSpec((), "float32")},
+)
+
+
+def wire_parts(parts: dict[str, Spec] = PARTS, length: int = LENGTH) -> dict[str, Any]:
+    return {part: spec_to_wire(leaves) for part, leaves in parts.items()} | {"length": length}
+
+
+class FakeServer(RawPeer):
+    """A server whose unrolls are numbers: every element of unroll `n` is `n`."""
+
+    def __init__(self, address: str, identity: int) -> None:
+        super().__init__(address)
+        self.identity = identity
+
+    def greet(self, first_sequence: int = 1, **changes: Any) -> Welcome:
+        hello = dataclasses.replace(Hello("server", observation=wire_parts()), **changes)
+        header, frames = self.ask(pack_control(MessageType.HELLO, self.identity, first_sequence, hello))
+        assert header.type == MessageType.WELCOME
+        return body(Welcome, frames)
+
+    def parcel(
+        self, sequence: int, *numbers: int, steps: int = 0, episodes: list[list[float]] | None = None
+    ) -> list[bytes]:
+        manifest = UnrollManifest(len(numbers), steps, episodes or [])
+        frames = [pack_control(MessageType.UNROLLS, self.identity, sequence, manifest)]
+        for leaf in PARTS["time"].values():
+            frames.append(np.tile(np.array(numbers, leaf.dtype), (LENGTH + 1, 1)).tobytes())
+        return [*frames, np.array(numbers, np.float32).tobytes()]
+
+    def deliver(self, sequence: int, *numbers: int, **counts: Any) -> int:
+        """Send a parcel and wait; how far the learner says that it has come."""
+        header, _ = self.ask(*self.parcel(sequence, *numbers, **counts))
+        assert header.type == MessageType.ACCEPTED
+        assert header.session == self.identity
+        return header.sequence
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"ipc://{tmp_path}/unrolls"
+
+
+@pytest.fixture
+def source(address: str) -> Iterator[UnrollSource]:
+    with UnrollSource(address, queue=6, report=lambda: {"hello": 1}) as source:
+        yield source
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def server(address: str, source: UnrollSource, stack: ExitStack) -> FakeServer:
+    server = stack.enter_context(FakeServer(address, 77))
+    assert server.greet().cursor == 0
+    return server
+
+
+def numbers(source: UnrollSource, unrolls: int) -> list[int]:
+    unroll = source.next(unrolls, timeout_s=20)
+    assert unroll is not None
+    assert unroll.reward.shape == (LENGTH + 1, unrolls)
+    for leaf in (unroll.observation["observation"], unroll.output["action"], unroll.version):
+        np.testing.assert_array_equal(leaf, unroll.reward)
+    np.testing.assert_array_equal(unroll.state["h"], unroll.reward[0])
+    return unroll.reward[0].astype(int).tolist()
+
+
+def test_batches_are_cut_out_of_parcels_of_any_size(source: UnrollSource, server: FakeServer) -> None:
+    assert server.deliver(1, 1, 2, 3) == 1
+    assert server.deliver(2, 4) == 2
+    assert numbers(source, 2) == [1, 2]
+    assert server.deliver(3, 5, 6) == 3
+    assert numbers(source, 2) == [3, 4]
+    assert numbers(source, 2) == [5, 6]
+    assert source.next(1, timeout_s=0) is None
+
+
+def test_a_parcel_that_comes_twice_is_acknowledged_twice_and_counted_once(
+    source: UnrollSource, server: FakeServer
+) -> None:
+    for _ in range(3):
+        assert server.deliver(1, 1, 2, steps=10, episodes=[[5.0, 7]]) == 1
+    assert server.deliver(2, 3, steps=4) == 2
+    assert server.deliver(1, 1, 2, steps=10, episodes=[[5.0, 7]]) == 2
+    assert numbers(source, 3) == [1, 2, 3]
+    assert (source.env_steps, source.unrolls) == (14, 3)
+    assert source.episodes() == [(5.0, 7)]
+    assert source.episodes() == []
+
+
+def test_a_gap_waits_for_the_resend(source: UnrollSource, server: FakeServer) -> None:
+    server.send(*server.parcel(2, 2))
+    assert server.silent()
+    assert server.deliver(1, 1) == 1
+    assert server.deliver(2, 2) == 2
+    assert numbers(source, 2) == [1, 2]
+
+
+def test_nothing_is_acknowledged_that_does_not_fit_the_queue(source: UnrollSource, server: FakeServer) -> None:
+    assert server.deliver(1, 1, 2, 3, 4, 5, 6) == 1
+    server.send(*server.parcel(2, 7, steps=1))
+    assert server.silent()
+    assert source.env_steps == 0
+    assert numbers(source, 6) == [1, 2, 3, 4, 5, 6]
+    assert unpack_header(server.receive()[0]).sequence == 2
+    assert source.env_steps == 1
+    assert numbers(source, 1) == [7]
+
+
+def test_a_server_that_greets_again_hears_how_far_it_has_come(
+    source: UnrollSource, server: FakeServer, address: str
+) -> None:
+    server.deliver(1, 1)
+    server.deliver(2, 2)
+    with FakeServer(address, server.identity) as reconnected:
+        assert reconnected.greet(first_sequence=2).cursor == 2
+        assert reconnected.deliver(3, 3) == 3
+    assert numbers(source, 3) == [1, 2, 3]
+
+
+def test_a_new_learner_begins_with_what_the_server_still_has(source: UnrollSource, address: str) -> None:
+    with FakeServer(address, 5) as old_hand:
+        unknown = old_hand.refusal(*old_hand.parcel(40, 1))
+        assert unknown.code == ErrorCode.EXPIRED
+        assert old_hand.greet(first_sequence=40).cursor == 39
+        assert old_hand.deliver(40, 1) == 40
+
+
+def test_two_servers_do_not_mix_up_their_cursors(source: UnrollSource, server: FakeServer, address: str) -> None:
+    with FakeServer(address, 78) as other:
+        other.greet()
+        assert server.deliver(1, 1) == 1
+        assert other.deliver(1, 2) == 1
+        assert other.deliver(2, 3) == 2
+        assert server.deliver(2, 4) == 2
+    assert numbers(source, 4) == [1, 2, 3, 4]
+
+
+def test_wrong_greetings_are_refused_with_both_sides(
+    source: UnrollSource, server: FakeServer, address: str
+) -> None:
+    other = unroll_spec({"observation": TensorSpec((3,), "float32")}, {"action": TensorSpec((), "int64")}, {})
+    for changes, text in (
+        ({"role": "actor"}, "not 'actor'"),
+        ({"versions": [9]}, "version 1, the caller speaks [9]"),
+        ({"observation": {}}, "time, state and length"),
+        ({"observation": wire_parts(other)}, "float32[] here and float32[3] there"),
+        ({"observation": wire_parts(length=9)}, "2 transitions here and 9 there"),
+    ):
+        with FakeServer(address, 99) as liar:
+            hello = dataclasses.replace(Hello("server", observation=wire_parts()), **changes)
+            refusal = liar.refusal(pack_control(MessageType.HELLO, 99, 1, hello))
+            assert text in refusal.text
+    assert server.deliver(1, 1) == 1
+
+
+def test_wrong_parcels_are_refused_and_the_right_one_is_taken(source: UnrollSource, server: FakeServer) -> None:
+    good = server.parcel(1, 1, 2)
+    for bad, text in (
+        (good[:-1], "7 tensors make an unroll; got 6 frames"),
+        ([*good, b""], "got 8 frames"),
+        ([good[0], good[1][:-4], *good[2:]], "24 bytes; the frame has 20"),
+        ([good[0][:-1], *good[1:]], "no msgpack"),
+        ([b"garbage"], "24 header bytes; got 7"),
+        ([b""], "24 header bytes; got 0"),
+        ([pack_header(MessageType.STEP, 1, 1)], "no messages of type 3"),
+    ):
+        assert text in server.refusal(*bad).text
+    assert server.deliver(1, 1, 2) == 1
+    assert numbers(source, 2) == [1, 2]
+
+
+def test_status_is_answered_while_the_queue_is_full(source: UnrollSource, server: FakeServer) -> None:
+    server.deliver(1, 1, 2, 3, 4, 5, 6)
+    server.send(*server.parcel(2, 7))
+    assert server.silent()
+
+
+def test_a_batch_larger_than_the_queue_would_never_come(source: UnrollSource) -> None:
+    with pytest.raises(ValueError, match="7 unrolls does not fit a queue of 6"):
+        source.next(7, timeout_s=1)
+
+
+def test_closing_frees_the_address(address: str) -> None:
+    for _ in range(2):
+        source = UnrollSource(address)
+        source.close()
+        assert source.next(1, timeout_s=5) is None
+        assert not Path(address.removeprefix("ipc://")).exists()

@@ -1,0 +1,180 @@
+"""The learner's output, with the test as its servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from corral.protocol import (
+    ErrorCode,
+    Failure,
+    Hello,
+    MessageType,
+    ProtocolError,
+    TensorSpec,
+    pack_control,
+    pack_header,
+    unpack_header,
+)
+from corral.protocol.weights import unpack_weights
+from learner import WeightPublisher
+from tests.support.processes import until
+from tests.support.raw import RawPeer
+
+SPEC = {"policy/w": TensorSpec((2,), "float32")}
+
+
+class FakeServer(RawPeer):
+    def __init__(self, address: str, identity: int) -> None:
+        super().__init__(address)
+        self.identity = identity
+
+    def greet(self, epoch: int = 0, version: int = 0) -> None:
+        self.send(pack_control(MessageType.HELLO, self.identity, version, Hello("server", epoch=epoch)))
+
+    def weights(self) -> tuple[int, int, float]:
+        """Epoch, version and value of the next push."""
+        frames = self.receive()
+        header = unpack_header(frames[0])
+        assert header.type == MessageType.WEIGHTS
+        return header.session, header.sequence, float(unpack_weights(header, frames, SPEC)["policy/w"][0])
+
+    def take(self, version: int) -> None:
+        self.send(pack_header(MessageType.TAKEN, 5, version))
+
+    def refuse(self, version: int, text: str) -> None:
+        self.send(pack_control(MessageType.ERROR, 5, version, Failure(ErrorCode.WEIGHTS, text)))
+
+    def unanswered(self) -> bool:
+        """Whether nothing has come: a message that must be refused is answered first."""
+        return self.refusal(pack_header(MessageType.STEP, 0, 0)).code == ErrorCode.UNKNOWN_TYPE
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"ipc://{tmp_path}/weights"
+
+
+@pytest.fixture
+def publisher(address: str) -> Iterator[WeightPublisher]:
+    with WeightPublisher(address, epoch=5) as publisher:
+        yield publisher
+
+
+@pytest.fixture
+def server(address: str, publisher: WeightPublisher) -> Iterator[FakeServer]:
+    with ExitStack() as stack:
+        yield stack.enter_context(FakeServer(address, 1))
+
+
+def push(publisher: WeightPublisher, value: float) -> int:
+    return publisher.publish({"policy/w": np.full(2, value, np.float32)})
+
+
+def test_a_server_gets_the_newest_when_it_greets(publisher: WeightPublisher, server: FakeServer) -> None:
+    push(publisher, 1)
+    push(publisher, 2)
+    server.greet()
+    assert server.weights() == (5, 2, 2.0)
+    server.take(2)
+    server.greet(5, 2)
+    assert server.unanswered()
+
+
+def test_a_server_that_came_first_gets_the_first(publisher: WeightPublisher, server: FakeServer) -> None:
+    server.greet()
+    assert server.unanswered()
+    push(publisher, 1)
+    assert server.weights() == (5, 1, 1.0)
+
+
+def test_a_slow_server_skips_versions(publisher: WeightPublisher, server: FakeServer) -> None:
+    server.greet()
+    push(publisher, 1)
+    assert server.weights()[1] == 1
+    for value in range(2, 9):
+        push(publisher, value)
+    assert server.unanswered(), "one push at a time"
+    server.take(1)
+    assert server.weights() == (5, 8, 8.0)
+
+
+def test_a_slow_server_slows_nobody(publisher: WeightPublisher, server: FakeServer, address: str) -> None:
+    server.greet()
+    push(publisher, 1)
+    server.weights()  # and never says that it took them
+    with FakeServer(address, 2) as quick:
+        quick.greet()
+        for version in range(1, 6):
+            assert quick.weights()[1] == version
+            quick.take(version)
+            push(publisher, version + 1)
+
+
+def test_what_was_refused_is_told_and_not_sent_again(publisher: WeightPublisher, server: FakeServer) -> None:
+    push(publisher, 1)
+    server.greet()
+    server.weights()
+    server.refuse(1, "the network is another")
+    until(lambda: publisher.last_refusal == "the network is another")
+    server.greet()
+    assert server.unanswered()
+    push(publisher, 2)
+    assert server.weights()[1] == 2
+
+
+def test_a_reconnected_server_gets_what_was_on_its_way(
+    publisher: WeightPublisher, server: FakeServer, address: str
+) -> None:
+    push(publisher, 1)
+    server.greet()
+    server.weights()
+    with FakeServer(address, server.identity) as reconnected:
+        reconnected.greet()
+        assert reconnected.weights()[1] == 1
+
+
+def test_what_is_not_finite_is_never_published(publisher: WeightPublisher, server: FakeServer) -> None:
+    push(publisher, 1)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ProtocolError, match="2 of 2 values of 'policy/w' are not finite"):
+            push(publisher, bad)
+    assert publisher.version == 1
+    server.greet()
+    assert server.weights() == (5, 1, 1.0)
+
+
+def test_versions_rise(publisher: WeightPublisher) -> None:
+    weights = {"policy/w": np.zeros(2, np.float32)}
+    assert publisher.publish(weights, version=10) == 10
+    assert publisher.publish(weights) == 11
+    for version in (11, 3):
+        with pytest.raises(ValueError, match="not higher than 11"):
+            publisher.publish(weights, version=version)
+
+
+def test_the_arrays_are_the_callers_again(publisher: WeightPublisher, server: FakeServer) -> None:
+    array = np.ones(2, np.float32)
+    publisher.publish({"policy/w": array})
+    array[:] = 9
+    server.greet()
+    assert server.weights()[2] == 1.0
+
+
+def test_strangers_and_garbage_are_refused(publisher: WeightPublisher, server: FakeServer) -> None:
+    assert server.refusal(pack_header(MessageType.TAKEN, 5, 1)).code == ErrorCode.EXPIRED
+    assert server.refusal(b"x").code == ErrorCode.MALFORMED
+    server.greet()
+    push(publisher, 1)
+    assert server.weights()[1] == 1
+
+
+def test_a_later_publisher_is_a_later_epoch(tmp_path: Path) -> None:
+    with WeightPublisher(f"ipc://{tmp_path}/a") as first:
+        pass
+    with WeightPublisher(f"ipc://{tmp_path}/b") as second:
+        assert second.epoch >= first.epoch > 1_600_000_000_000
