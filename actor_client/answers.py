@@ -13,7 +13,7 @@ _VERSION = struct.Struct("<Q")
 
 
 def unpack_answer(header: Header, frame: bytes, spec: Spec) -> tuple[int, dict[str, np.ndarray]]:
-    """The policy version that answered, and its outputs, leaf -> `[rows, ...]`, as views of `frame`.
+    """The policy version that answered, and its outputs, leaf -> `[rows, ...]`, writable.
 
     Raises:
       ProtocolError: the frame is shorter or longer than `header` and `spec` make it.
@@ -23,9 +23,10 @@ def unpack_answer(header: Header, frame: bytes, spec: Spec) -> tuple[int, dict[s
     if len(frame) != expected:
         raise ProtocolError(ErrorCode.MALFORMED, f"an answer of {header.rows} rows takes {expected} bytes")
     (version,) = _VERSION.unpack_from(frame, HEADER_BYTES)
+    memory = memoryview(bytearray(frame))
     outputs = {}
     for name, leaf in spec.items():
         stop = start + header.rows * leaf.nbytes
-        outputs[name] = from_frame(memoryview(frame)[start:stop], leaf, header.rows, name=name)
+        outputs[name] = from_frame(memory[start:stop], leaf, header.rows, name=name)
         start = stop
     return version, outputs

@@ -39,6 +39,7 @@ class Batch:
 
     def __init__(self, size: int, observation: Spec) -> None:
         self.size = size
+        self._spec = observation
         self.observation = {name: leaf.zeros(size) for name, leaf in observation.items()}
         self.final = {name: leaf.zeros(size) for name, leaf in observation.items()}
         self.slots = np.zeros(size, np.int64)
@@ -53,6 +54,30 @@ class Batch:
         """Make room for the next rows."""
         self.requests = []
         self.rows = self.finals = 0
+
+    def wipe(self) -> None:
+        """Forget what the arrays hold: rows on which the model failed must not be the padding of later batches."""
+        for leaf in (*self.observation.values(), *self.final.values()):
+            leaf[...] = 0
+
+    def split(self) -> list[Batch]:
+        """Every request in a batch of its own."""
+        return [self._alone(request) for request in self.requests]
+
+    def _alone(self, request: Request) -> Batch:
+        part = Batch(self.size, self._spec)
+        rows = slice(request.start, request.stop)
+        part.rows = count = request.stop - request.start
+        finals = np.flatnonzero((self.ended[: self.finals] >= rows.start) & (self.ended[: self.finals] < rows.stop))
+        part.finals = len(finals)
+        for name in self._spec:
+            part.observation[name][:count] = self.observation[name][rows]
+            part.final[name][: len(finals)] = self.final[name][finals]
+        for ours, theirs in ((part.slots, self.slots), (part.reward, self.reward), (part.flags, self.flags)):
+            ours[:count] = theirs[rows]
+        part.ended[: len(finals)] = self.ended[finals] - rows.start
+        part.requests = [request._replace(start=0, stop=count)]
+        return part
 
 
 class BatchQueue:

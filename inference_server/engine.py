@@ -37,6 +37,7 @@ class Engine:
         self._lock = threading.Lock()
         self._flipped = threading.Event()
         self._offered: tuple[int, int] | None = None
+        self._closed = False
         self.epoch = 0
         self.version = 0
         self.ready = not learns
@@ -114,18 +115,28 @@ class Engine:
           timeout_s: how long it may take.
 
         Returns:
-          whether the flip happened within `timeout_s`; if not, the weights are withdrawn.
+          whether the flip happened within `timeout_s` and before `close`; if not, the weights are withdrawn.
         """
-        self._flipped.clear()
+        with self._lock:
+            if self._closed:
+                return False
+            self._flipped.clear()
         self._replicas[1 - self._active].load(weights)
         with self._lock:
             self._offered = (epoch, version)
+            if self._closed:
+                self._flipped.set()
         wake()
-        if self._flipped.wait(timeout_s):
-            return True
+        self._flipped.wait(timeout_s)
         with self._lock:
-            withdrawn, self._offered = self._offered is not None, None
-        return not withdrawn
+            taken, self._offered = self._offered is None, None
+        return taken
+
+    def close(self) -> None:
+        """Nobody will flip any more: let go whoever waits in `offer`."""
+        with self._lock:
+            self._closed = True
+            self._flipped.set()
 
     def flip(self) -> bool:
         """Take up offered weights, if any; called between two batches. Whether there were any."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from corral.protocol import HEADER_BYTES, ErrorCode, Header, MessageType, ProtocolError
 from inference_server.answers import Answers
-from inference_server.batch import BatchQueue, Request
+from inference_server.batch import Batch, BatchQueue, Request
 from inference_server.batcher import Batcher, Reason
 from inference_server.engine import Engine
 from inference_server.frontend import Frontend
@@ -73,20 +73,29 @@ class InferService:
     def run(self, reason: Reason) -> None:
         """Compute the first batch and answer it."""
         batch = self._queue.take()
+        self._compute(batch)
+        self._stats.batch_left(batch, reason, self._engine.padded(batch.rows))
+        self._queue.recycle(batch)
+
+    def _compute(self, batch: Batch) -> None:
         try:
             outputs, _ = self._engine.act(
                 batch.rows, batch.observation, self._state, self._first, self._noise, self._greedy
             )
         except Exception as error:
-            # A model that fails on its input costs these requests their answers, not the server its life.
+            # A model that fails on its input costs that request its answer, neither others nor the server.
             log.exception("the model failed on a batch of %d rows", batch.rows)
-            failure = ProtocolError(ErrorCode.INTERNAL, f"the model failed: {type(error).__name__}: {error}")
-            for request in batch.requests:
+            if len(batch.requests) > 1:
+                for part in batch.split():
+                    self._compute(part)
+            else:
+                (request,) = batch.requests
+                failure = ProtocolError(ErrorCode.INTERNAL, f"the model failed: {type(error).__name__}: {error}")
+                self._stats.error(failure.code, failure.text)
                 self._frontend.send_error(request.routing, 0, request.sequence, failure)
+            batch.wipe()
         else:
             answers = Answers(MessageType.OUTPUTS, outputs, list(self._spec.outputs), self._engine.version)
             for request in batch.requests:
                 frame = answers.cut(0, request.sequence, request.start, request.stop)
                 self._frontend.send(request.routing, frame)
-        self._stats.batch_left(batch, reason, self._engine.padded(batch.rows))
-        self._queue.recycle(batch)

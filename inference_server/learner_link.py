@@ -97,6 +97,7 @@ class LearnerLink(threading.Thread):
         finally:
             self._unrolls.close()
             self._weights.close()
+            self.waker.close()
 
     def stop(self) -> None:
         """End the thread; what the learner has not accepted by then is lost."""
@@ -152,16 +153,23 @@ class LearnerLink(threading.Thread):
                 head = frames[0].bytes
                 handle(unpack_header(head), [frame.buffer for frame in frames], head)
             except ProtocolError as error:
+                # A learner that refuses us is asked again twice a second: that is one line in the log.
+                if error.text != self.failure:
+                    log.warning("from the learner: %s", error)
                 self.failure = error.text
-                log.warning("from the learner: %s", error)
+            except Exception as error:
+                # Without this thread the server would go on with its last weights for ever, and look well.
+                self.failure = f"a defect; see the server's log: {error!r}"
+                log.exception("a message of the learner failed")
 
     def _on_unrolls_line(self, header: Header, frames: list[memoryview], head: bytes) -> None:
         if header.type == MessageType.ACCEPTED:
-            was_blocked = self._outbox.blocked
-            self._outbox.accept(header.sequence)
+            if not self.welcomed:
+                # A late word of the learner before: the one that we greet may need what that one accepted.
+                return
             self._resend_after_s = RESEND_AFTER_S[0]
             self._resend_at = time.monotonic() + self._resend_after_s
-            if was_blocked:
+            if self._outbox.accept(header.sequence):
                 self._wake_server()
         elif header.type == MessageType.WELCOME:
             welcome = unpack_control(Welcome, head)
@@ -173,10 +181,12 @@ class LearnerLink(threading.Thread):
             self._wake_server()
         elif header.type == MessageType.ERROR:
             failure = unpack_control(Failure, head).error()
-            # A learner that does not know us is a new one: greet it again, then everything unaccepted follows.
-            self.welcomed = self.welcomed and failure.code is not ErrorCode.EXPIRED
             if failure.code is not ErrorCode.EXPIRED:
                 raise failure
+            if self.welcomed:
+                # A learner that does not know us is a new one: greet it at once; everything unaccepted follows.
+                self.welcomed = False
+                self._next_greeting = 0.0
 
     def _on_weights_line(self, header: Header, frames: list[memoryview], head: bytes) -> None:
         if header.type == MessageType.ERROR:
@@ -185,7 +195,10 @@ class LearnerLink(threading.Thread):
             return
         epoch, version = header.session, header.sequence
         try:
-            self._take_up(header, frames)
+            if not self._take_up(header, frames):
+                # No fault of the weights: unanswered, they are sent again.
+                log.warning("version %d was not taken up in time", version)
+                return
             answer = pack_header(MessageType.TAKEN, epoch, version)
         except ProtocolError as error:
             self.refused += 1
@@ -193,10 +206,11 @@ class LearnerLink(threading.Thread):
             answer = pack_control(MessageType.ERROR, epoch, version, Failure(error.code, error.text))
         self._send(self._weights, [answer])
 
-    def _take_up(self, header: Header, frames: list[memoryview]) -> None:
+    def _take_up(self, header: Header, frames: list[memoryview]) -> bool:
+        """Whether the version acts now. Raises `ProtocolError` (WEIGHTS)."""
         offered, held = (header.session, header.sequence), (self._engine.epoch, self._engine.version)
         if offered == held:
-            return
+            return True
         if offered < held:
             raise ProtocolError(
                 ErrorCode.WEIGHTS,
@@ -204,5 +218,4 @@ class LearnerLink(threading.Thread):
                 "which acts here",
             )
         weights = unpack_weights(header, frames, self._engine.weight_spec)
-        if not self._engine.offer(*offered, weights, self._wake_server, FLIP_TIMEOUT_S):
-            raise ProtocolError(ErrorCode.WEIGHTS, f"the engine did not take version {header.sequence} in time")
+        return self._engine.offer(*offered, weights, self._wake_server, FLIP_TIMEOUT_S)

@@ -13,6 +13,9 @@ from corral.protocol.unrolls import side_by_side, unrolls_in
 
 Leaves = dict[str, np.ndarray]
 
+MAX_EPISODES = 16_384
+"""Most episodes in one parcel: its manifest has to fit a control message, however long the learner was away."""
+
 
 class Parcel(NamedTuple):
     """Unrolls that travel together; the learner accepts them whole, once."""
@@ -27,7 +30,7 @@ class Outbox:
 
     Args:
       when_full: "block": `blocked` says so, and the serving thread stops stepping; "shed": the oldest unrolls
-        that have not been sent yet are dropped and counted.
+        that have not been sent yet are dropped and counted, and so are all but the latest episodes.
     """
 
     def __init__(self, when_full: Literal["block", "shed"]) -> None:
@@ -41,6 +44,7 @@ class Outbox:
         self._held = 0
         self._sequence = 0
         self.shed_unrolls = 0
+        self.shed_episodes = 0
         self.accepted_unrolls = 0
 
     @property
@@ -79,6 +83,10 @@ class Outbox:
                 dropped = unrolls_in(self._waiting.popleft())
                 self._held -= dropped
                 self.shed_unrolls += dropped
+            if self._when_full == "shed" and len(self._episodes) > MAX_EPISODES:
+                surplus = len(self._episodes) - MAX_EPISODES
+                del self._episodes[:surplus]
+                self.shed_episodes += surplus
 
     def collect(self) -> Parcel | None:
         """Everything that waits, as one parcel, which counts as sent from here on; None where nothing waits."""
@@ -88,7 +96,7 @@ class Outbox:
             columns = list(self._waiting)
             self._waiting.clear()
             steps, self._steps = self._steps, 0
-            episodes, self._episodes = self._episodes, []
+            episodes, self._episodes = self._episodes[:MAX_EPISODES], self._episodes[MAX_EPISODES:]
         self._sequence += 1
         manifest = UnrollManifest(sum(map(unrolls_in, columns)), steps, episodes)
         parcel = Parcel(self._sequence, manifest, side_by_side(columns))
@@ -99,10 +107,13 @@ class Outbox:
         """The parcels that were sent and not accepted, oldest first."""
         return list(self._sent)
 
-    def accept(self, sequence: int) -> None:
-        """The learner has accepted every parcel up to `sequence`."""
-        while self._sent and self._sent[0].sequence <= sequence:
-            unrolls = self._sent.popleft().manifest.unrolls
-            with self._lock:
+    def accept(self, sequence: int) -> bool:
+        """The learner has accepted every parcel up to `sequence`. Whether this ends a block."""
+        # Under one lock, so that no `put` comes between the two looks and blocks the actors unnoticed.
+        with self._lock:
+            was_blocked = self.blocked
+            while self._sent and self._sent[0].sequence <= sequence:
+                unrolls = self._sent.popleft().manifest.unrolls
                 self._held -= unrolls
-            self.accepted_unrolls += unrolls
+                self.accepted_unrolls += unrolls
+            return was_blocked and not self.blocked

@@ -130,6 +130,7 @@ class InferenceServer:
         self._waker.wake()
 
     def _close(self) -> None:
+        self._engine.close()
         if self._link is not None and self._link.is_alive():
             self._link.stop()
             self._link.join(5)
@@ -183,7 +184,9 @@ class InferenceServer:
             case MessageType.BYE:
                 self._part(header)
             case MessageType.STATUS:
-                self._frontend.send(routing, pack_control(MessageType.REPORT, 0, header.sequence, self._report()))
+                self._frontend.send(
+                    routing, pack_control(MessageType.REPORT, header.session, header.sequence, self._report())
+                )
             case MessageType.STEP:
                 raise ProtocolError(ErrorCode.UNKNOWN_TYPE, "this server has no learner: it answers INFER only")
             case _:

@@ -12,6 +12,8 @@ import numpy as np
 from corral.protocol import ErrorCode, ProtocolError
 from inference_server.slots import Slots
 
+MAX_ENVIRONMENT = 2**62
+"""Highest run-wide number of an environment: numbers of slots and steps beside it fit 64 bits."""
 STRIKES = 3
 """Malformed messages after which a session ends."""
 
@@ -87,6 +89,10 @@ class Sessions:
             return known
         if environments < 1:
             raise ProtocolError(ErrorCode.LIMIT, f"an actor needs 1 environment or more, not {environments}")
+        if not 0 <= first_environment <= MAX_ENVIRONMENT - environments:
+            raise ProtocolError(
+                ErrorCode.LIMIT, f"environments are numbered 0 to {MAX_ENVIRONMENT}, not from {first_environment}"
+            )
         if environments > self._slots.free:
             raise ProtocolError(
                 ErrorCode.BUSY,
@@ -131,7 +137,8 @@ class Sessions:
         """Forget a session, so that nothing finds it any more; its slots are the caller's to free."""
         session.closed = True
         self._by_token.pop(session.token, None)
-        self._by_nonce.pop(session.nonce, None)
+        if self._by_nonce.get(session.nonce) is session:  # the actor may have greeted again since
+            del self._by_nonce[session.nonce]
 
     def expired(self) -> list[Session]:
         """The sessions whose lease has ended."""

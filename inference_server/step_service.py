@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -19,6 +20,8 @@ from inference_server.settings import BatchingSettings
 from inference_server.slots import Slots
 from inference_server.stats import Stats
 from inference_server.unrolls import Steps, UnrollAssembler
+
+log = logging.getLogger(__name__)
 
 REPLY = ("action",)
 """The output leaves that an actor is sent."""
@@ -143,15 +146,30 @@ class StepService:
     def run(self, reason: Reason) -> None:
         """Act for the first batch, store its steps, answer it."""
         batch = self._queue.take()
-        steps = self._act(batch)
+        self._compute(batch)
+        self._stats.batch_left(batch, reason, self._engine.padded(batch.rows))
+        self._queue.recycle(batch)
+
+    def _compute(self, batch: Batch) -> None:
+        try:
+            steps = self._act(batch)
+        except Exception as error:
+            # A model that fails on what an actor sent costs that one its answer, neither others nor the server.
+            log.exception("the model failed on a batch of %d rows", batch.rows)
+            if len(batch.requests) > 1:
+                for part in batch.split():
+                    self._compute(part)
+            else:
+                failure = ProtocolError(ErrorCode.INTERNAL, f"the model failed: {type(error).__name__}: {error}")
+                self._fail(batch.requests[0], failure)
+            batch.wipe()
+            return
         full = self._assembler.append(steps)
         completed, episodes = self._count_episodes(steps)
         self._outbox.put(full, completed, episodes)
         answers = Answers(MessageType.ACTIONS, steps.output, REPLY, steps.version)
         for request in batch.requests:
             self._answer(request, answers)
-        self._stats.batch_left(batch, reason, self._engine.padded(batch.rows))
-        self._queue.recycle(batch)
 
     def _act(self, batch: Batch) -> Steps:
         rows = batch.rows
@@ -212,6 +230,17 @@ class StepService:
             self.forget(session)
             return
         self._frontend.send(session.routing, session.reply)
+
+    def _fail(self, request: Request, failure: ProtocolError) -> None:
+        """Answer a step that could not be done. It has left no trace: its number can be sent again."""
+        session = request.session
+        assert session is not None
+        session.waiting = False
+        self._stats.error(failure.code, failure.text)
+        if session.closed:
+            self.forget(session)
+            return
+        self._frontend.send_error(session.routing, session.token, request.sequence, failure)
 
     def forget(self, session: Session) -> None:
         """End a session: its open unrolls are dropped and its slots freed, as soon as no step of it waits."""

@@ -4,22 +4,14 @@
 imported until it is asked for.
 """
 
-from __future__ import annotations
+from corral.lazy import exports
 
-from importlib import import_module
-from typing import Any
-
-_HOMES = {
-    "Learner": "learner",
-    "LearnerSettings": "settings",
-    "UnrollSource": "unroll_source",
-    "WeightPublisher": "weight_publisher",
-}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__all__, __getattr__, __dir__ = exports(
+    __name__,
+    {
+        "Learner": "learner",
+        "LearnerSettings": "settings",
+        "UnrollSource": "unroll_source",
+        "WeightPublisher": "weight_publisher",
+    },
+)

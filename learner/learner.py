@@ -94,6 +94,7 @@ class Learner:
             insecure=settings.insecure,
             report=self._report,
             expect=unroll_spec(spec.observation, spec.outputs, spec.state),
+            length=spec.unroll_length,
         )
         self._publisher = WeightPublisher(settings.weights_address, insecure=settings.insecure)
         self._trainer = load_backend().Trainer(agent, optimizer)

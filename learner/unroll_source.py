@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ import zmq
 from corral.protocol import (
     VERSION,
     ErrorCode,
-    Failure,
     Header,
     Hello,
     MessageType,
@@ -27,17 +26,14 @@ from corral.protocol import (
     UnrollManifest,
     Welcome,
     mismatch,
-    open_router,
     pack_control,
     pack_header,
-    remove_socket_file,
     spec_from_wire,
     unpack_control,
-    unpack_header,
 )
 from corral.protocol.tensors import from_frame
 from corral.protocol.unrolls import cut_columns, side_by_side, to_unroll
-from corral.protocol.waker import Waker
+from learner.listener import Listener
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +50,7 @@ class _Server:
     pending: deque[tuple[UnrollManifest, Leaves]] = field(default_factory=deque)
 
 
-class UnrollSource:
+class UnrollSource(Listener):
     """Listens for servers and hands their unrolls to a training loop, in batches.
 
     A parcel is *accepted* when it enters the queue; only then is its server told, and may send more. What waits
@@ -70,6 +66,7 @@ class UnrollSource:
       insecure: listen on an address that other machines can reach.
       report: figures for whoever asks for the status; called by the listening thread.
       expect: the unroll's parts that servers must hold; None takes them from the first server.
+      length: transitions in an unroll; 0 takes it from the first server.
 
     Raises:
       AddressError: the address cannot be listened on.
@@ -83,14 +80,13 @@ class UnrollSource:
         insecure: bool = False,
         report: Callable[[], dict[str, Any]] = dict,
         expect: dict[str, Spec] | None = None,
+        length: int = 0,
     ) -> None:
-        self._context = zmq.Context()
-        self._socket = open_router(self._context, address, insecure=insecure)
-        self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        super().__init__(address, name="unroll-source", insecure=insecure)
         self._queue = queue
         self._report = report
         self._parts = expect
-        self._length = 0
+        self._length = length
         self._servers: dict[int, _Server] = {}
         self._changed = threading.Condition()
         self._ready: deque[Leaves] = deque()
@@ -98,16 +94,7 @@ class UnrollSource:
         self._waiting_episodes: list[tuple[float, int]] = []
         self.env_steps = 0
         self.unrolls = 0
-        self._waker = Waker()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._listen, name="unroll-source", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> UnrollSource:
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
     def batches(self, unrolls: int) -> Iterator[Unroll]:
         """Batches of exactly `unrolls` unrolls, for as long as the source is open."""
@@ -136,11 +123,9 @@ class UnrollSource:
 
     def close(self) -> None:
         """Stop listening. What was not accepted stays with the servers."""
-        self._stopping = True
-        self._waker.wake()
+        super().close()
         with self._changed:
             self._changed.notify_all()
-        self._thread.join(5)
 
     def _take(self, unrolls: int) -> list[Leaves]:
         taken: list[Leaves] = []
@@ -158,46 +143,14 @@ class UnrollSource:
         self._ready_unrolls -= unrolls
         return taken
 
-    def _listen(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._waker, zmq.POLLIN)
-        try:
-            while not self._stopping:
-                poller.poll(1000)
-                self._waker.clear()
-                self._receive_all()
-                self._accept()
-        finally:
-            self._socket.close()
-            remove_socket_file(self.address)
-            self._context.destroy(linger=0)
-
-    def _receive_all(self) -> None:
-        while not self._stopping:
-            try:
-                routing, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
-            header = None
-            try:
-                head = frames[0].bytes
-                header = unpack_header(head)
-                self._handle(routing.bytes, header, head, frames[1:])
-            except ProtocolError as error:
-                log.warning("from a server: %s", error)
-                self._fail(routing.bytes, header, error)
-            except Exception:
-                log.exception("a message failed")
-                self._fail(routing.bytes, header, ProtocolError(ErrorCode.INTERNAL, "a defect; see the log"))
-
     def _handle(self, routing: bytes, header: Header, head: bytes, frames: list[zmq.Frame]) -> None:
         if header.type == MessageType.UNROLLS:
             self._on_unrolls(routing, header, head, frames)
         elif header.type == MessageType.HELLO:
             self._on_hello(routing, header, unpack_control(Hello, head))
         elif header.type == MessageType.STATUS:
-            self._send(routing, pack_control(MessageType.REPORT, 0, header.sequence, Report(self._report())))
+            report = pack_control(MessageType.REPORT, header.session, header.sequence, Report(self._report()))
+            self._send(routing, [report])
         else:
             raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"a learner takes no messages of type {header.type}")
 
@@ -213,15 +166,15 @@ class UnrollSource:
             server = self._servers[header.session] = _Server(routing, before, before)
         server.routing = routing
         welcome = Welcome(VERSION, 0, {}, {}, 0, 0.0, 0, cursor=server.cursor, window=self._queue)
-        self._send(routing, pack_control(MessageType.WELCOME, header.session, header.sequence, welcome))
+        self._send(routing, [pack_control(MessageType.WELCOME, header.session, header.sequence, welcome)])
 
     def _check_parts(self, wire: dict[str, Any]) -> None:
-        if wire.keys() != {"time", "state", "length"} or not isinstance(wire["length"], int):
-            raise ProtocolError(ErrorCode.MALFORMED, "a server says the time, state and length of its unrolls")
+        if wire.keys() != {"time", "state", "length"} or type(wire["length"]) is not int or wire["length"] < 1:
+            raise ProtocolError(
+                ErrorCode.MALFORMED, "a server says the time, state and length (1 or more) of its unrolls"
+            )
         parts: dict[str, Spec] = {part: spec_from_wire(wire[part]) for part in ("time", "state")}
-        if self._parts is None:
-            self._parts = parts
-        for part, ours in self._parts.items():
+        for part, ours in (self._parts or parts).items():
             wrong = mismatch(ours, parts[part])
             if wrong:
                 raise ProtocolError(ErrorCode.SPEC, f"unrolls differ (here: the learner): {wrong}")
@@ -229,7 +182,8 @@ class UnrollSource:
             raise ProtocolError(
                 ErrorCode.SPEC, f"unrolls have {self._length} transitions here and {wire['length']} there"
             )
-        self._length = wire["length"]
+        # Only what fits in every way is what the servers that follow are measured by.
+        self._parts, self._length = self._parts or parts, wire["length"]
 
     def _on_unrolls(self, routing: bytes, header: Header, head: bytes, frames: list[zmq.Frame]) -> None:
         server = self._servers.get(header.session)
@@ -239,9 +193,13 @@ class UnrollSource:
         if header.sequence <= server.cursor:
             self._acknowledge(header.session, server)  # a resend: the first acknowledgement was lost
             return
-        if header.sequence != server.received + 1:
-            return  # a resend of what waits here already, or a gap that the server's next resend will close
+        if header.sequence != server.received + 1 or len(server.pending) >= self._queue:
+            # A resend of what waits here already; a gap, which the server's next resend will close; or more than
+            # the window that was granted, which an honest server never sends.
+            return
         manifest = unpack_control(UnrollManifest, head)
+        if any(len(episode) != 2 or not all(map(math.isfinite, episode)) for episode in manifest.episodes):
+            raise ProtocolError(ErrorCode.MALFORMED, "an episode is [return, length], both finite")
         leaves = self._leaves(manifest.unrolls, frames)
         server.pending.append((manifest, leaves))
         server.received = header.sequence
@@ -257,7 +215,7 @@ class UnrollSource:
             for frame, (part, name, leaf) in zip(frames, names, strict=True)
         }
 
-    def _accept(self) -> None:
+    def _work(self) -> None:
         """Move what fits from the servers' lines into the queue, and tell the servers."""
         with self._changed:
             accepted = [item for item in self._servers.items() if self._accept_from(item[1])]
@@ -280,15 +238,4 @@ class UnrollSource:
         return any_
 
     def _acknowledge(self, identity: int, server: _Server) -> None:
-        self._send(server.routing, pack_header(MessageType.ACCEPTED, identity, server.cursor))
-
-    def _fail(self, routing: bytes, header: Header | None, error: ProtocolError) -> None:
-        session, sequence = (header.session, header.sequence) if header else (0, 0)
-        failure = Failure(error.code, error.text)
-        self._send(routing, pack_control(MessageType.ERROR, session, sequence, failure))
-
-    def _send(self, routing: bytes, frame: bytes) -> None:
-        try:
-            self._socket.send_multipart((routing, frame), zmq.NOBLOCK)
-        except zmq.ZMQError as error:
-            log.debug("an answer was dropped: %s", error)
+        self._send(server.routing, [pack_header(MessageType.ACCEPTED, identity, server.cursor)])

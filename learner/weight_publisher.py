@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 import zmq
@@ -19,14 +18,10 @@ from corral.protocol import (
     Hello,
     MessageType,
     ProtocolError,
-    open_router,
-    pack_control,
-    remove_socket_file,
     unpack_control,
-    unpack_header,
 )
-from corral.protocol.waker import Waker
 from corral.protocol.weights import check_finite, pack_weights
+from learner.listener import Listener
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +39,7 @@ class _Peer:
     refused: tuple[int, int] | None = None
 
 
-class WeightPublisher:
+class WeightPublisher(Listener):
     """Listens for servers and keeps each on the newest version. A slow server skips versions, and slows nobody.
 
         publisher = WeightPublisher("tcp://127.0.0.1:5557")
@@ -61,25 +56,14 @@ class WeightPublisher:
     """
 
     def __init__(self, address: str, *, insecure: bool = False, epoch: int | None = None) -> None:
+        super().__init__(address, name="weight-publisher", insecure=insecure)
         self.epoch = time.time_ns() // 1_000_000 if epoch is None else epoch
         self.version = 0
         self.last_refusal = ""
-        self._context = zmq.Context()
-        self._socket = open_router(self._context, address, insecure=insecure)
-        self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._peers: dict[int, _Peer] = {}
         self._lock = threading.Lock()
         self._frames: list[bytes | memoryview] = []
-        self._waker = Waker()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._listen, name="weight-publisher", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> WeightPublisher:
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
     def publish(self, weights: Mapping[str, np.ndarray], version: int | None = None) -> int:
         """Make `weights` the newest version: the next one, or `version`, which must be higher than the last.
@@ -108,44 +92,7 @@ class WeightPublisher:
         """How many servers have connected."""
         return len(self._peers)
 
-    def close(self) -> None:
-        """Stop listening."""
-        self._stopping = True
-        self._waker.wake()
-        self._thread.join(5)
-
-    def _listen(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._waker, zmq.POLLIN)
-        try:
-            while not self._stopping:
-                poller.poll(1000)
-                self._waker.clear()
-                self._receive_all()
-                self._send_newest()
-        finally:
-            self._socket.close()
-            remove_socket_file(self.address)
-            self._context.destroy(linger=0)
-
-    def _receive_all(self) -> None:
-        while True:
-            try:
-                routing, head, *_ = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            header = None
-            try:
-                header = unpack_header(head)
-                self._handle(routing, header, head)
-            except ProtocolError as error:
-                log.warning("from a server: %s", error)
-                session, sequence = (header.session, header.sequence) if header else (0, 0)
-                failure = pack_control(MessageType.ERROR, session, sequence, Failure(error.code, error.text))
-                self._send(routing, [failure])
-
-    def _handle(self, routing: bytes, header: Header, head: bytes) -> None:
+    def _handle(self, routing: bytes, header: Header, head: bytes, frames: list[zmq.Frame]) -> None:
         if header.type == MessageType.HELLO:
             hello = unpack_control(Hello, head)
             hello.check_version()
@@ -170,7 +117,7 @@ class WeightPublisher:
         else:
             raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"no messages of type {header.type} here")
 
-    def _send_newest(self) -> None:
+    def _work(self) -> None:
         with self._lock:
             frames, newest = self._frames, (self.epoch, self.version)
         if not frames:
@@ -181,9 +128,3 @@ class WeightPublisher:
             if (peer.sent is None or late) and newest not in (peer.held, peer.refused):
                 peer.sent, peer.sent_at = newest, now
                 self._send(peer.routing, frames)
-
-    def _send(self, routing: bytes, frames: list[bytes | memoryview]) -> None:
-        try:
-            self._socket.send_multipart([routing, *frames], zmq.NOBLOCK, copy=False)
-        except zmq.ZMQError as error:
-            log.debug("a message was dropped: %s", error)

@@ -61,7 +61,7 @@ class Progress:
             return []
         server, learner = self.server, self.learner
         speed = number(server, "steps_per_s")
-        lag, mean = number(learner, "policy_lag_p50"), self.mean_return
+        lag = number(learner, "policy_lag_p50")
         version = number(learner, "policy_version") or number(server, "policy_version")
         parts = [
             ("{:,.0f} steps", self.env_steps or None),
@@ -71,7 +71,6 @@ class Progress:
             ("p99 {:.1f} ms", number(server, "latency_p99_ms")),
             ("policy {:.0f}", version),
             ("lag {:.1f}", lag),
-            ("return {:.1f}", mean),
         ]
         return [text.format(value) for text, value in parts if value is not None]
 

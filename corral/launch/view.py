@@ -48,7 +48,9 @@ class PlainView:
 
     def show(self, progress: Progress) -> None:
         """Print one line, and each complaint once."""
-        figures = "  ".join(progress.words())
+        mean = progress.mean_return
+        words = progress.words() + ([] if mean is None else [f"return {mean:.1f}"])
+        figures = "  ".join(words)
         self.note(f"{progress.elapsed_s:6.1f} s  {progress.state:8}  {figures}".rstrip())
         for text in progress.complaints():
             if text not in self._told:

@@ -20,7 +20,7 @@ def to_frame(array: np.ndarray) -> memoryview | bytes:
 
 
 def from_frame(frame: bytes | memoryview, spec: TensorSpec, *leading: int, name: str = "tensor") -> np.ndarray:
-    """A read-only view of `frame` as an array of shape `leading + spec.shape`.
+    """A view of `frame` as an array of shape `leading + spec.shape`.
 
     Raises:
       ProtocolError: SPEC where the frame has not exactly that many bytes.

@@ -79,6 +79,11 @@ def test_the_same_threads_on_model_predict(served: tuple[str, Any]) -> None:
         check(answer, want)
 
 
+def test_answers_are_the_callers_to_change(served: tuple[str, Any]) -> None:
+    with PolicyClient(served[0]) as client:
+        client.infer(np.zeros((2, 4)))["logits"][:] = 1
+
+
 def test_many_rows_are_sent_in_parts(served: tuple[str, Any]) -> None:
     address, model = served
     observation = np.random.default_rng(2).normal(size=(200, 4)).astype(np.float32)

@@ -86,3 +86,12 @@ def test_weights_that_nobody_takes_are_withdrawn(engine: Engine) -> None:
     assert not engine.offer(1, 1, engine.agent.weights(1), lambda: None, timeout_s=0.01)
     assert not engine.flip()
     assert engine.version == 0
+
+
+def test_closing_lets_go_whoever_waits_for_a_flip(engine: Engine) -> None:
+    thread = offer(engine, 1)
+    engine.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert not engine.flip()
+    assert not engine.offer(1, 2, engine.agent.weights(2), lambda: None, timeout_s=60)

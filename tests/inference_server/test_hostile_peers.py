@@ -371,9 +371,6 @@ def test_a_thousand_damaged_messages(client: Peer) -> None:
     assert 900 < answers <= 1001
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what failed stays behind in the batch's buffers, as padding of later batches"
-)
 def test_a_row_that_fails_leaves_nothing_behind(client: Peer) -> None:
     gear = np.zeros(MAX_ROWS, np.int64)
     gear[-1] = 99
@@ -385,7 +382,6 @@ def test_a_row_that_fails_leaves_nothing_behind(client: Peer) -> None:
         assert_inferred(client, MAX_ROWS)  # which writes over it
 
 
-@pytest.mark.xfail(strict=False, reason="one batch, one fate; whether they share a batch is up to the machine")
 def test_a_row_that_fails_costs_nobody_else_an_answer(context: zmq.Context, serving: str, client: Peer) -> None:
     with zmq.Context() as other:
         liar = Peer(other, serving)
@@ -905,7 +901,6 @@ def test_the_errors_were_counted(peer: Peer, session: RawSession) -> None:
     assert after["last_errors"][-1] == "MALFORMED: a reward is not finite"
 
 
-@pytest.mark.xfail(strict=True, reason="Slots.take pops its slots before it stores a number that no int64 holds")
 def test_an_environment_number_that_no_int64_holds(peer: Peer) -> None:
     before = peer.assert_nothing_more()["environments"]
     failure = peer.refused(*greet(peer, first_environment=2**64 - 1))
@@ -953,7 +948,6 @@ def expected_story(environment: int, length: int) -> Iterator[tuple[float, StepT
 # --- A server whose model fails on what an actor may send ---------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="StepService.run lets the model's exception end the server")
 def test_a_step_on_which_the_model_fails(context: zmq.Context) -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corral-bad-")))

@@ -98,6 +98,14 @@ def test_a_closed_session_is_found_by_nobody(sessions: Sessions) -> None:
     assert len(sessions) == 1
 
 
+def test_closing_twice_leaves_the_session_alone_that_came_between(sessions: Sessions) -> None:
+    first = sessions.open(1, b"a", 1, 0)
+    sessions.close(first)
+    second = sessions.open(1, b"a", 1, 0)
+    sessions.close(first)
+    assert sessions.open(1, b"a", 1, 0) is second
+
+
 def test_three_strikes(sessions: Sessions) -> None:
     session = sessions.open(1, b"a", 1, 0)
     assert [sessions.strike(session) for _ in range(3)] == [False, False, True]

@@ -193,6 +193,25 @@ def test_wrong_greetings_are_refused_with_both_sides(
     assert server.deliver(1, 1) == 1
 
 
+def test_the_first_server_does_not_set_an_impossible_measure(source: UnrollSource, address: str) -> None:
+    with FakeServer(address, 1) as liar:
+        for length in (-5, 0, True):
+            hello = Hello("server", observation=wire_parts(length=length))
+            refusal = liar.refusal(pack_control(MessageType.HELLO, 1, 1, hello))
+            assert "length (1 or more)" in refusal.text
+    with FakeServer(address, 2) as honest:
+        honest.greet()
+        assert honest.deliver(1, 1) == 1
+
+
+def test_a_learner_that_knows_its_length_insists_on_it(tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/strict"
+    with UnrollSource(address, length=LENGTH), FakeServer(address, 1) as server:
+        hello = Hello("server", observation=wire_parts(length=LENGTH + 1))
+        assert "2 transitions here and 3 there" in server.refusal(pack_control(MessageType.HELLO, 1, 1, hello)).text
+        server.greet()
+
+
 def test_wrong_parcels_are_refused_and_the_right_one_is_taken(source: UnrollSource, server: FakeServer) -> None:
     good = server.parcel(1, 1, 2)
     for bad, text in (
@@ -200,6 +219,9 @@ def test_wrong_parcels_are_refused_and_the_right_one_is_taken(source: UnrollSour
         ([*good, b""], "got 8 frames"),
         ([good[0], good[1][:-4], *good[2:]], "24 bytes; the frame has 20"),
         ([good[0][:-1], *good[1:]], "no msgpack"),
+        (server.parcel(1, 1, 2, episodes=[[1.0]]), "an episode is [return, length]"),
+        (server.parcel(1, 1, 2, episodes=[[1.0, float("nan")]]), "both finite"),
+        (server.parcel(1, 1, 2, episodes=[[1.0, 2.0, 3.0]]), "an episode is [return, length]"),
         ([b"garbage"], "24 header bytes; got 7"),
         ([b""], "24 header bytes; got 0"),
         ([pack_header(MessageType.STEP, 1, 1)], "no messages of type 3"),
@@ -207,6 +229,16 @@ def test_wrong_parcels_are_refused_and_the_right_one_is_taken(source: UnrollSour
         assert text in server.refusal(*bad).text
     assert server.deliver(1, 1, 2) == 1
     assert numbers(source, 2) == [1, 2]
+
+
+def test_a_server_that_ignores_its_window_is_not_listened_to(source: UnrollSource, server: FakeServer) -> None:
+    server.deliver(1, 1, 2, 3, 4, 5, 6)
+    for sequence in range(2, 50):
+        server.send(*server.parcel(sequence, sequence))
+    assert server.silent()
+    assert numbers(source, 6) == [1, 2, 3, 4, 5, 6]
+    assert unpack_header(server.receive()[0]).sequence == 7, "a window of 6 behind a full queue"
+    assert numbers(source, 6) == [2, 3, 4, 5, 6, 7]
 
 
 def test_status_is_answered_while_the_queue_is_full(source: UnrollSource, server: FakeServer) -> None:

@@ -1,0 +1,108 @@
+"""What both of the learner's ends are: a bound socket, and a thread that owns it and answers whatever comes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import zmq
+
+from corral.protocol import (
+    ErrorCode,
+    Failure,
+    Header,
+    MessageType,
+    ProtocolError,
+    open_router,
+    pack_control,
+    remove_socket_file,
+    unpack_header,
+)
+from corral.protocol.waker import Waker
+
+log = logging.getLogger(__name__)
+
+
+class Listener:
+    """A ROUTER and its thread. Subclasses say what a message means, and what there is to do after messages.
+
+    A message that cannot be honoured is answered with ERROR; nothing that is sent here ends the thread.
+
+    Raises:
+      AddressError: the address cannot be listened on.
+    """
+
+    def __init__(self, address: str, *, name: str, insecure: bool) -> None:
+        self._context = zmq.Context()
+        self._socket = open_router(self._context, address, insecure=insecure)
+        self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._waker = Waker()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._listen, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening; the address is free when this returns."""
+        self._stopping = True
+        self._waker.wake()
+        self._thread.join(5)
+
+    def _handle(self, routing: bytes, header: Header, head: bytes, frames: list[zmq.Frame]) -> None:
+        """Do what a message asks. `frames` are those behind the first. Raises `ProtocolError`."""
+        raise NotImplementedError
+
+    def _work(self) -> None:
+        """What there is to do once messages have been handled, or `_waker` was woken."""
+        raise NotImplementedError
+
+    def _listen(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._waker, zmq.POLLIN)
+        try:
+            while not self._stopping:
+                poller.poll(1000)
+                self._waker.clear()
+                self._receive_all()
+                self._work()
+        finally:
+            self._socket.close()
+            remove_socket_file(self.address)
+            self._context.destroy(linger=0)
+
+    def _receive_all(self) -> None:
+        while not self._stopping:
+            try:
+                routing, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            header = None
+            try:
+                head = frames[0].bytes
+                header = unpack_header(head)
+                self._handle(routing.bytes, header, head, frames[1:])
+            except ProtocolError as error:
+                log.warning("from a server: %s", error)
+                self._fail(routing.bytes, header, error)
+            except Exception:
+                log.exception("a message failed")
+                self._fail(routing.bytes, header, ProtocolError(ErrorCode.INTERNAL, "a defect; see the log"))
+
+    def _fail(self, routing: bytes, header: Header | None, error: ProtocolError) -> None:
+        session, sequence = (header.session, header.sequence) if header else (0, 0)
+        failure = Failure(error.code, error.text)
+        self._send(routing, [pack_control(MessageType.ERROR, session, sequence, failure)])
+
+    def _send(self, routing: bytes, frames: Sequence[bytes | memoryview]) -> None:
+        try:
+            self._socket.send_multipart([routing, *frames], zmq.NOBLOCK, copy=False)
+        except zmq.ZMQError as error:
+            log.debug("a message was dropped: %s", error)
