@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+log = logging.getLogger(__name__)
 
 SUFFIX = ".npz"
 
@@ -38,7 +41,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write `checkpoint` into `folder`, and remove all but the newest `keep`.
 
     The file appears under its name only when it is complete and on the disk. It is a numpy archive without
-    pickled objects, behind a line with its own BLAKE2b checksum.
+    pickled objects, behind a line with its own BLAKE2b checksum. The newest is the one of the latest epoch and,
+    within an epoch, of the highest policy version: a learner that begins anew in a folder begins at version 1.
 
     Raises:
       OSError: the disk is full or read-only; older checkpoints are untouched.
@@ -49,13 +53,20 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     arrays["progress"] = np.frombuffer(json.dumps(dict(checkpoint.progress)).encode(), np.uint8)
     np.savez(buffer, **arrays)
     body = buffer.getvalue()
-    path = folder / f"checkpoint-{int(checkpoint.progress['policy_version']):010d}{SUFFIX}"
+    epoch, version = (int(checkpoint.progress.get(name, 0)) for name in ("epoch", "policy_version"))
+    path = folder / f"checkpoint-{epoch:013d}-{version:010d}{SUFFIX}"
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(_digest(body) + b"\n" + body)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(_digest(body) + b"\n" + body)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        # A disk that is full has no room for half a checkpoint either.
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
     for old in _all(folder)[:-keep]:
         with contextlib.suppress(FileNotFoundError):
             old.unlink()
@@ -67,17 +78,22 @@ def load(path: Path) -> Checkpoint:
     digest, _, body = path.read_bytes().partition(b"\n")
     if digest != _digest(body):
         raise CheckpointError(f"{path} is damaged: its checksum does not match")
-    with np.load(io.BytesIO(body), allow_pickle=False) as archive:
-        state = {name.removeprefix("state/"): archive[name] for name in archive.files if name != "progress"}
-        progress = json.loads(archive["progress"].tobytes())
+    try:
+        with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+            state = {name.removeprefix("state/"): archive[name] for name in archive.files if name != "progress"}
+            progress = json.loads(archive["progress"].tobytes())
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is no checkpoint: {error}") from error
     return Checkpoint(state, progress)
 
 
 def load_newest(folder: Path) -> tuple[Path, Checkpoint] | None:
-    """The newest checkpoint in `folder` that is whole, or None; damaged ones are passed over."""
+    """The newest checkpoint in `folder` that is whole, or None; damaged ones are passed over, with a warning."""
     for path in reversed(_all(folder)):
-        with contextlib.suppress(CheckpointError):
+        try:
             return path, load(path)
+        except CheckpointError as error:
+            log.warning("passed over: %s", error)
     return None
 
 

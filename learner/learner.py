@@ -37,7 +37,7 @@ class LearnerResult:
       env_steps, training_steps, episodes: totals.
       policy_version: the last one published.
       policy_lag_p50: median policy lag over the last training steps, in versions.
-      checkpoint, policy: the files left behind.
+      checkpoint, policy: the files left behind; "" where one could not be written.
     """
 
     solved: bool
@@ -65,6 +65,7 @@ class Learner:
 
     Raises:
       AddressError: an address cannot be listened on.
+      ValueError: the agent has nothing to train.
     """
 
     def __init__(
@@ -85,22 +86,26 @@ class Learner:
         self._clock = clock
         self._stopping = False
         self._saved_at = clock()
-        self._checkpoint = Path()
+        self._checkpoint = ""
         self.progress = Progress(target_return)
         spec = agent.spec
-        self._source = UnrollSource(
-            settings.unrolls_address,
-            queue=settings.batch_unrolls * settings.queue_batches,
-            insecure=settings.insecure,
-            report=self._report,
-            expect=unroll_spec(spec.observation, spec.outputs, spec.state),
-            length=spec.unroll_length,
-        )
-        self._publisher = WeightPublisher(settings.weights_address, insecure=settings.insecure)
         self._trainer = load_backend().Trainer(agent, optimizer)
+        self._publisher = WeightPublisher(settings.weights_address, insecure=settings.insecure)
+        try:
+            self._source = UnrollSource(
+                settings.unrolls_address,
+                queue=settings.batch_unrolls * settings.queue_batches,
+                insecure=settings.insecure,
+                report=self._report,
+                expect=unroll_spec(spec.observation, spec.outputs, spec.state),
+                length=spec.unroll_length,
+            )
+        except BaseException:
+            self._publisher.close()  # or its thread would go on listening for nobody
+            raise
 
     def run(self) -> LearnerResult:
-        """Train. Leaves a checkpoint and the policy behind, however it ends."""
+        """Train until the target, the limit or `stop`; leaves a checkpoint and the policy behind."""
         try:
             self._publisher.publish(self._trainer.weights())
             # Servers begin to act on the first weights while the training step compiles.
@@ -108,7 +113,7 @@ class Learner:
             while not self._finished():
                 self._advance()
             self._save()
-            policy = save_policy(self._agent, self._folder / POLICY_FILE)
+            policy = self._save_policy()
         finally:
             self.close()
         progress = self.progress
@@ -120,8 +125,8 @@ class Learner:
             episodes=progress.episodes,
             policy_version=progress.policy_version,
             policy_lag_p50=progress.policy_lag_p50,
-            checkpoint=str(self._checkpoint),
-            policy=str(policy),
+            checkpoint=self._checkpoint,
+            policy=policy,
         )
 
     def stop(self) -> None:
@@ -173,9 +178,16 @@ class Learner:
         checkpoint = Checkpoint(self._trainer.state(), progress)
         try:
             keep = self._settings.keep_checkpoints
-            self._checkpoint = checkpoints.save(self._folder / CHECKPOINTS, checkpoint, keep=keep)
+            self._checkpoint = str(checkpoints.save(self._folder / CHECKPOINTS, checkpoint, keep=keep))
         except OSError as error:
             log.error("no checkpoint could be written to %s: %s", self._folder, error)
+
+    def _save_policy(self) -> str:
+        try:
+            return str(save_policy(self._agent, self._folder / POLICY_FILE))
+        except OSError as error:
+            log.error("the policy could not be written to %s: %s", self._folder, error)
+            return ""
 
     def _report(self) -> dict[str, Any]:
         return self.progress.figures() | {

@@ -77,6 +77,7 @@ class Listener:
             self._socket.close()
             remove_socket_file(self.address)
             self._context.destroy(linger=0)
+            self._waker.close()
 
     def _receive_all(self) -> None:
         while not self._stopping:

@@ -48,7 +48,8 @@ class Progress:
         """Count a step of training on `unroll`."""
         self.training_steps += 1
         acted = unroll.step_type[:-1] != StepType.LAST
-        self._lags.append(float(np.median(self.policy_version - unroll.version[:-1][acted])))
+        if acted.any():  # else no policy did
+            self._lags.append(float(np.median(self.policy_version - unroll.version[:-1][acted])))
         self._metrics = dict(metrics)
 
     @property

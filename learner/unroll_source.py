@@ -32,7 +32,7 @@ from corral.protocol import (
     unpack_control,
 )
 from corral.protocol.tensors import from_frame
-from corral.protocol.unrolls import cut_columns, side_by_side, to_unroll
+from corral.protocol.unrolls import TIME_SPEC, cut_columns, side_by_side, to_unroll
 from learner.listener import Listener
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,13 @@ class UnrollSource(Listener):
                 yield batch
 
     def next(self, unrolls: int, timeout_s: float) -> Unroll | None:
-        """The next `unrolls` unrolls side by side, or None where fewer have come within `timeout_s`."""
+        """The next `unrolls` unrolls side by side, or None where fewer have come within `timeout_s`.
+
+        Raises:
+          ValueError: so many will never come: fewer than 1, or more than the queue holds.
+        """
+        if unrolls < 1:
+            raise ValueError(f"a batch has 1 unroll or more, not {unrolls}")
         if unrolls > self._queue:
             raise ValueError(f"a batch of {unrolls} unrolls does not fit a queue of {self._queue}")
         with self._changed:
@@ -182,6 +188,7 @@ class UnrollSource(Listener):
             raise ProtocolError(
                 ErrorCode.SPEC, f"unrolls have {self._length} transitions here and {wire['length']} there"
             )
+        _check_names(parts)
         # Only what fits in every way is what the servers that follow are measured by.
         self._parts, self._length = self._parts or parts, wire["length"]
 
@@ -200,6 +207,8 @@ class UnrollSource(Listener):
         manifest = unpack_control(UnrollManifest, head)
         if any(len(episode) != 2 or not all(map(math.isfinite, episode)) for episode in manifest.episodes):
             raise ProtocolError(ErrorCode.MALFORMED, "an episode is [return, length], both finite")
+        if manifest.steps < 0:
+            raise ProtocolError(ErrorCode.MALFORMED, f"{manifest.steps} steps were completed: 0 or more can be")
         leaves = self._leaves(manifest.unrolls, frames)
         server.pending.append((manifest, leaves))
         server.received = header.sequence
@@ -217,25 +226,41 @@ class UnrollSource(Listener):
 
     def _work(self) -> None:
         """Move what fits from the servers' lines into the queue, and tell the servers."""
+        accepted = {}
         with self._changed:
-            accepted = [item for item in self._servers.items() if self._accept_from(item[1])]
+            while self._ready_unrolls < self._queue and (identity := self._next_server()) is not None:
+                accepted[identity] = self._servers[identity]
+                self._accept_from(accepted[identity])
             if accepted:
                 self._changed.notify_all()
-        for identity, server in accepted:
+        for identity, server in accepted.items():
             self._acknowledge(identity, server)
 
-    def _accept_from(self, server: _Server) -> bool:
-        any_ = False
-        while server.pending and self._ready_unrolls < self._queue:
-            manifest, leaves = server.pending.popleft()
-            server.cursor += 1
-            self._ready.append(leaves)
-            self._ready_unrolls += manifest.unrolls
-            self.unrolls += manifest.unrolls
-            self.env_steps += manifest.steps
-            self._waiting_episodes += [(float(value), int(length)) for value, length in manifest.episodes]
-            any_ = True
-        return any_
+    def _next_server(self) -> int | None:
+        """Whose turn it is, of those with something to deliver; it goes to the end of the line."""
+        # In turn, for a server that always has something would otherwise leave no room for the others.
+        identity = next((identity for identity, server in self._servers.items() if server.pending), None)
+        if identity is not None:
+            self._servers[identity] = self._servers.pop(identity)
+        return identity
+
+    def _accept_from(self, server: _Server) -> None:
+        manifest, leaves = server.pending.popleft()
+        server.cursor += 1
+        self._ready.append(leaves)
+        self._ready_unrolls += manifest.unrolls
+        self.unrolls += manifest.unrolls
+        self.env_steps += manifest.steps
+        self._waiting_episodes += [(float(value), int(length)) for value, length in manifest.episodes]
 
     def _acknowledge(self, identity: int, server: _Server) -> None:
         self._send(server.routing, [pack_header(MessageType.ACCEPTED, identity, server.cursor)])
+
+
+def _check_names(parts: dict[str, Spec]) -> None:
+    """Raises `ProtocolError` (SPEC) for parts whose leaves an `Unroll` has no place for."""
+    time = {name: leaf for name, leaf in parts["time"].items() if not name.startswith(("observation/", "output/"))}
+    if wrong := mismatch(TIME_SPEC, time):
+        raise ProtocolError(ErrorCode.SPEC, f"beside observations and outputs, {wrong}")
+    if strange := [name for name in parts["state"] if not name.startswith("state/")]:
+        raise ProtocolError(ErrorCode.SPEC, f'the leaves of the state begin with "state/", not {strange}')

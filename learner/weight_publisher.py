@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,16 +50,25 @@ class WeightPublisher(Listener):
       insecure: listen on an address that other machines can reach.
       epoch: of this learner's life; servers refuse what is older than what they hold. The default counts
         milliseconds, so that a learner that starts later is a later one.
+      clock: seconds, monotonic.
 
     Raises:
       AddressError: the address cannot be listened on.
     """
 
-    def __init__(self, address: str, *, insecure: bool = False, epoch: int | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        insecure: bool = False,
+        epoch: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(address, name="weight-publisher", insecure=insecure)
         self.epoch = time.time_ns() // 1_000_000 if epoch is None else epoch
         self.version = 0
         self.last_refusal = ""
+        self._clock = clock
         self._peers: dict[int, _Peer] = {}
         self._lock = threading.Lock()
         self._frames: list[bytes | memoryview] = []
@@ -102,17 +111,22 @@ class WeightPublisher(Listener):
                 # The server's connection is a new one: what was on its way on the old one is lost.
                 peer.routing, peer.sent = routing, None
             peer.held = held
+            if peer.sent is not None and held >= peer.sent:
+                peer.sent = None  # it was taken up; only the word of it was lost
             return
         known = [peer for peer in self._peers.values() if peer.routing == routing]
         if not known:
             raise ProtocolError(ErrorCode.EXPIRED, "no such server here: say HELLO")
-        peer = known[0]
+        peer, answered = known[0], (header.session, header.sequence)
+        if answered == peer.sent:
+            # The answer to anything else is late or doubled, and what was sent since is still on its way.
+            peer.sent = None
         if header.type == MessageType.TAKEN:
-            peer.held, peer.sent = (header.session, header.sequence), None
+            peer.held = max(peer.held, answered)
         elif header.type == MessageType.ERROR:
             failure = unpack_control(Failure, head)
             self.last_refusal = failure.text
-            peer.refused, peer.sent = (header.session, header.sequence), None
+            peer.refused = answered
             log.error("a server refused version %d: %s", header.sequence, failure.text)
         else:
             raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"no messages of type {header.type} here")
@@ -122,7 +136,7 @@ class WeightPublisher(Listener):
             frames, newest = self._frames, (self.epoch, self.version)
         if not frames:
             return
-        now = time.monotonic()
+        now = self._clock()
         for peer in self._peers.values():
             late = peer.sent is not None and now - peer.sent_at > RESEND_AFTER_S
             if (peer.sent is None or late) and newest not in (peer.held, peer.refused):

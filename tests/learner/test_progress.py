@@ -56,3 +56,30 @@ def test_the_lag_is_counted_where_somebody_acted() -> None:
     assert progress.policy_lag_p50 == 2
     assert progress.figures()["losses"] == {"loss": 0.5}
     assert progress.training_steps == 1
+
+
+def test_the_lag_is_the_median_over_training_steps() -> None:
+    progress = Progress(None)
+    for version, acted in ((10, [9, 9, 9]), (11, [4, 4, 0]), (12, [11, 10, 0])):
+        progress.policy_version = version
+        progress.add_training_step(unroll(acted, [1, 1, 1]), {})
+    # Lags of the steps: 1; 7; the median of 1 and 2.
+    assert progress.policy_lag_p50 == 1.5
+
+
+def test_unrolls_in_which_nobody_acted_have_no_lag() -> None:
+    progress = Progress(None)
+    progress.policy_version = 5
+    progress.add_training_step(unroll([1, 1], [StepType.LAST, StepType.FIRST]), {})
+    assert progress.training_steps == 1
+    assert progress.policy_lag_p50 == 0
+
+
+def test_the_episode_that_solves_is_the_last_that_counts() -> None:
+    progress = Progress(target_return=10)
+    progress.add_episodes(episodes(*[10] * 99))
+    progress.add_episodes(episodes(9, 11, 500))
+    # 99 x 10 and 9 are not enough; with 11 in the place of the first 10 they are.
+    assert progress.mean_return == 10
+    assert progress.episodes == 101
+    assert progress.figures()["solved"] is True

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from corral.protocol import (
     ErrorCode,
     Hello,
     MessageType,
+    Report,
     Spec,
     TensorSpec,
     UnrollManifest,
@@ -175,6 +178,35 @@ def test_two_servers_do_not_mix_up_their_cursors(source: UnrollSource, server: F
     assert numbers(source, 4) == [1, 2, 3, 4]
 
 
+def test_servers_take_turns(source: UnrollSource, server: FakeServer, address: str) -> None:
+    """One that always has something waiting does not keep the others out."""
+    with FakeServer(address, 78) as other:
+        other.greet()
+        server.deliver(1, 1, 1, 1, 1, 1, 1)
+        for sequence in range(2, 7):
+            server.send(*server.parcel(sequence, 1, 1))
+        for sequence in range(1, 5):
+            other.send(*other.parcel(sequence, 2, 2))
+        assert server.silent()
+        assert other.silent()
+        taken = [number for _ in range(4) for number in numbers(source, 6)[::2]]
+    assert taken[:3] == [1, 1, 1]
+    assert taken[3:] == [2, 1] * 4 + [1]
+
+
+def test_what_a_server_left_behind_is_still_taken(source: UnrollSource, server: FakeServer, address: str) -> None:
+    server.deliver(1, 1, 2, 3, 4, 5, 6)
+    with FakeServer(address, 78) as short_lived:
+        short_lived.greet()
+        short_lived.send(*short_lived.parcel(1, 7, 8, steps=5, episodes=[[1.0, 5]]))
+        assert short_lived.silent()
+    assert numbers(source, 6) == [1, 2, 3, 4, 5, 6]
+    assert numbers(source, 2) == [7, 8]
+    assert source.env_steps == 5
+    assert server.deliver(2, 9) == 2
+    assert numbers(source, 1) == [9]
+
+
 def test_wrong_greetings_are_refused_with_both_sides(
     source: UnrollSource, server: FakeServer, address: str
 ) -> None:
@@ -204,6 +236,25 @@ def test_the_first_server_does_not_set_an_impossible_measure(source: UnrollSourc
         assert honest.deliver(1, 1) == 1
 
 
+def test_leaves_that_an_unroll_has_no_place_for_are_refused(source: UnrollSource, address: str) -> None:
+    time, state = PARTS["time"], PARTS["state"]
+    lacking = {name: leaf for name, leaf in time.items() if name != "reward"}
+    for parts, text in (
+        ({"time": lacking, "state": state}, "'reward'"),
+        ({"time": dict(time) | {"extra": time["reward"]}, "state": state}, "'extra'"),
+        ({"time": dict(time) | {"reward": TensorSpec((2,), "float32")}, "state": state}, "float32[2] there"),
+        ({"time": time, "state": {"h": state["state/h"]}}, "begin with \"state/\", not ['h']"),
+    ):
+        with FakeServer(address, 1) as liar:
+            hello = Hello("server", observation=wire_parts(parts))
+            refusal = liar.refusal(pack_control(MessageType.HELLO, 1, 1, hello))
+            assert refusal.code == ErrorCode.SPEC
+            assert text in refusal.text
+    with FakeServer(address, 2) as honest:
+        honest.greet()
+        assert honest.deliver(1, 1) == 1
+
+
 def test_a_learner_that_knows_its_length_insists_on_it(tmp_path: Path) -> None:
     address = f"ipc://{tmp_path}/strict"
     with UnrollSource(address, length=LENGTH), FakeServer(address, 1) as server:
@@ -219,6 +270,7 @@ def test_wrong_parcels_are_refused_and_the_right_one_is_taken(source: UnrollSour
         ([*good, b""], "got 8 frames"),
         ([good[0], good[1][:-4], *good[2:]], "24 bytes; the frame has 20"),
         ([good[0][:-1], *good[1:]], "no msgpack"),
+        (server.parcel(1, 1, 2, steps=-1), "-1 steps were completed"),
         (server.parcel(1, 1, 2, episodes=[[1.0]]), "an episode is [return, length]"),
         (server.parcel(1, 1, 2, episodes=[[1.0, float("nan")]]), "both finite"),
         (server.parcel(1, 1, 2, episodes=[[1.0, 2.0, 3.0]]), "an episode is [return, length]"),
@@ -244,12 +296,19 @@ def test_a_server_that_ignores_its_window_is_not_listened_to(source: UnrollSourc
 def test_status_is_answered_while_the_queue_is_full(source: UnrollSource, server: FakeServer) -> None:
     server.deliver(1, 1, 2, 3, 4, 5, 6)
     server.send(*server.parcel(2, 7))
-    assert server.silent()
+    header, frames = server.ask(pack_header(MessageType.STATUS, 0, 9))
+    assert (header.type, header.sequence) == (MessageType.REPORT, 9)
+    assert body(Report, frames).figures == {"hello": 1}
 
 
 def test_a_batch_larger_than_the_queue_would_never_come(source: UnrollSource) -> None:
     with pytest.raises(ValueError, match="7 unrolls does not fit a queue of 6"):
         source.next(7, timeout_s=1)
+
+
+def test_a_batch_of_nothing_is_none(source: UnrollSource) -> None:
+    with pytest.raises(ValueError, match="1 unroll or more, not 0"):
+        source.next(0, timeout_s=1)
 
 
 def test_closing_frees_the_address(address: str) -> None:
@@ -258,3 +317,25 @@ def test_closing_frees_the_address(address: str) -> None:
         source.close()
         assert source.next(1, timeout_s=5) is None
         assert not Path(address.removeprefix("ipc://")).exists()
+
+
+def test_closing_wakes_whoever_waits(address: str) -> None:
+    got: list[Any] = []
+    source = UnrollSource(address)
+    waiting = threading.Thread(target=lambda: got.append(source.next(1, timeout_s=60)))
+    batches = threading.Thread(target=lambda: got.append(list(source.batches(1))))
+    for thread in (waiting, batches):
+        thread.start()
+    source.close()
+    for thread in (waiting, batches):
+        thread.join(10)
+    assert None in got
+    assert [] in got
+
+
+def test_nothing_stays_open(address: str) -> None:
+    UnrollSource(address).close()
+    before = psutil.Process().num_fds()
+    for _ in range(3):
+        UnrollSource(address).close()
+    assert psutil.Process().num_fds() == before

@@ -138,6 +138,60 @@ def test_a_reconnected_server_gets_what_was_on_its_way(
         assert reconnected.weights()[1] == 1
 
 
+def test_silence_is_answered_by_a_resend(tmp_path: Path) -> None:
+    now = [100.0]
+    address = f"ipc://{tmp_path}/w"
+    with WeightPublisher(address, epoch=5, clock=lambda: now[0]) as publisher, FakeServer(address, 1) as server:
+        push(publisher, 1)
+        server.greet()
+        assert server.weights()[1] == 1
+        now[0] += 4.9
+        server.greet()
+        assert server.unanswered()
+        now[0] += 0.2
+        server.greet()
+        assert server.weights()[1] == 1
+
+
+def test_a_greeting_that_tells_of_the_version_answers_for_it(
+    publisher: WeightPublisher, server: FakeServer
+) -> None:
+    push(publisher, 1)
+    server.greet()
+    server.weights()
+    push(publisher, 2)
+    server.greet(5, 1)  # TAKEN was lost
+    assert server.weights()[1] == 2
+
+
+def test_doubled_and_late_answers_change_nothing(publisher: WeightPublisher, server: FakeServer) -> None:
+    server.greet()
+    for version in (1, 2):
+        push(publisher, version)
+        assert server.weights()[1] == version
+        server.take(version)
+    push(publisher, 3)
+    assert server.weights()[1] == 3
+    for version in (1, 2, 2):
+        server.take(version)
+    assert server.unanswered(), "version 3 is on its way"
+    server.take(3)
+    assert server.unanswered()
+
+
+def test_a_server_that_begins_anew_gets_the_newest_at_once(
+    publisher: WeightPublisher, server: FakeServer, address: str
+) -> None:
+    push(publisher, 1)
+    server.greet()
+    server.weights()
+    server.take(1)
+    with FakeServer(address, 2) as anew:
+        anew.greet()
+        assert anew.weights() == (5, 1, 1.0)
+    assert publisher.servers == 2
+
+
 def test_what_is_not_finite_is_never_published(publisher: WeightPublisher, server: FakeServer) -> None:
     push(publisher, 1)
     for bad in (np.nan, np.inf):
@@ -178,3 +232,9 @@ def test_a_later_publisher_is_a_later_epoch(tmp_path: Path) -> None:
         pass
     with WeightPublisher(f"ipc://{tmp_path}/b") as second:
         assert second.epoch >= first.epoch > 1_600_000_000_000
+
+
+def test_closing_frees_the_address(address: str) -> None:
+    for _ in range(2):
+        WeightPublisher(address).close()
+        assert not Path(address.removeprefix("ipc://")).exists()
