@@ -1,8 +1,10 @@
-"""The server's lines to the learner: a real server process, and the test as a learner that misbehaves."""
+"""The server's lines to the learner: a real server process or the link alone, and the test as the learner."""
 
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,22 +14,32 @@ import pytest
 import zmq
 
 from corral.protocol import (
+    ErrorCode,
     Failure,
+    Header,
     Hello,
     MessageType,
     TensorSpec,
     WeightManifest,
+    Welcome,
     fetch_status,
     open_router,
     pack_control,
+    pack_header,
     spec_to_wire,
     unpack_control,
     unpack_header,
 )
 from corral.protocol.tensors import checksum
+from corral.protocol.unrolls import unroll_spec
 from corral.protocol.weights import pack_weights
+from inference_server import learner_link
+from inference_server.engine import Engine
+from inference_server.learner_link import LearnerLink
+from inference_server.outbox import MAX_EPISODES, Outbox
+from learner import UnrollSource, WeightPublisher
 from tests.support.processes import process, until
-from tests.support.scripted_agent import ScriptedAgent
+from tests.support.scripted_agent import UNROLL_LENGTH, ScriptedAgent
 
 NAME = "policy/stamp/kernel"
 
@@ -138,3 +150,277 @@ def test_a_later_epoch_begins_anew(learner: FakeLearner) -> None:
     assert learner.push(pack_weights(4, 1, weights(1))) == ""
     status = learner.status()
     assert (status["epoch"], status["policy_version"]) == (4, 1)
+
+
+# --- The link itself, in this process: the test serves, or rather does not ------------------------------------------
+
+
+class Rig:
+    """A link with an engine and an outbox, and the test in the place of the serving thread and of the learner."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.unrolls, self.weights = f"ipc://{folder}/unrolls", f"ipc://{folder}/weights"
+        agent = ScriptedAgent()
+        self.spec = unroll_spec(agent.spec.observation, agent.spec.outputs, agent.spec.state)
+        self.engine = Engine(agent, (1,), learns=True)
+        self.engine.warm()
+        self.outbox = Outbox("block")
+        self.woken = threading.Event()
+        self._context = zmq.Context()
+        self.link = LearnerLink(
+            self._context,
+            self.unrolls,
+            self.weights,
+            self.spec,
+            UNROLL_LENGTH,
+            self.engine,
+            self.outbox,
+            self.woken.set,
+        )
+        stack.callback(self._context.destroy, linger=0)
+        stack.callback(self.end)
+        self.link.start()
+
+    def end(self) -> float:
+        """End the link as the server does; how many seconds it took."""
+        begun = time.monotonic()
+        self.engine.close()
+        self.link.stop()
+        self.link.join(20)
+        assert not self.link.is_alive()
+        return time.monotonic() - begun
+
+    def flip(self) -> None:
+        """Flip once there is something to flip to."""
+        until(self.engine.flip, what="an offer")
+
+    def put(self, *numbers: int, episodes: list[list[float]] | None = None) -> None:
+        """Complete unrolls, each full of its number, of one step each."""
+        leaves = {name: leaf.zeros(UNROLL_LENGTH + 1, len(numbers)) for name, leaf in self.spec["time"].items()}
+        leaves |= {name: leaf.zeros(len(numbers)) for name, leaf in self.spec["state"].items()}
+        leaves["reward"][:] = numbers
+        self.outbox.put([leaves], len(numbers), episodes or [])
+        self.link.waker.wake()
+
+
+class RawLearner:
+    """One line of a learner: says what it is told to, and hears everything."""
+
+    def __init__(self, address: str, stack: ExitStack) -> None:
+        self._context = zmq.Context()
+        self._socket = open_router(self._context, address)
+        self.routing = b""
+        stack.callback(self._context.destroy, linger=0)
+
+    def send(self, *frames: bytes | memoryview) -> None:
+        self._socket.send_multipart([self.routing, *frames])
+
+    def receive(self) -> tuple[Header, bytes]:
+        """The next message: its header, and the frame that holds it."""
+        if not self._socket.poll(20_000):
+            raise TimeoutError("the link says nothing")
+        self.routing, frame, *_ = self._socket.recv_multipart()
+        return unpack_header(frame), frame
+
+    def next(self, kind: MessageType) -> Header:
+        """The next message of a kind; others are skipped."""
+        while True:
+            header, _ = self.receive()
+            if header.type == kind:
+                return header
+
+    def welcome(self, hello: Header, cursor: int, window: int = 8) -> None:
+        body = Welcome(1, 0, {}, {}, 0, 0.0, 0, cursor=cursor, window=window)
+        self.send(pack_control(MessageType.WELCOME, hello.session, hello.sequence, body))
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def rig(tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    # Lost messages are made good by time: here it takes less of it.
+    monkeypatch.setattr(learner_link, "GREET_EVERY_S", 0.02)
+    monkeypatch.setattr(learner_link, "RESEND_AFTER_S", (0.05, 0.2))
+    return Rig(tmp_path, stack)
+
+
+def rewards(source: UnrollSource, unrolls: int) -> list[int]:
+    unroll = source.next(unrolls, timeout_s=20)
+    assert unroll is not None
+    return unroll.reward[0].astype(int).tolist()
+
+
+def test_taken_is_said_after_the_flip(rig: Rig, stack: ExitStack) -> None:
+    learner = RawLearner(rig.weights, stack)
+    learner.next(MessageType.HELLO)
+    learner.send(*pack_weights(1, 1, weights(1)))
+    assert rig.woken.wait(20)
+    assert not rig.engine.ready
+    learner.send(pack_header(MessageType.STEP, 0, 0))  # the link is busy: this waits behind the weights
+    rig.flip()
+    taken = learner.next(MessageType.TAKEN)
+    assert (taken.session, taken.sequence) == (1, 1) == (rig.engine.epoch, rig.engine.version)
+
+
+def test_a_flip_that_takes_too_long_is_no_refusal(
+    rig: Rig, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The learner would never send a version again that was refused, and there may be no later one."""
+    monkeypatch.setattr(learner_link, "FLIP_TIMEOUT_S", 0.01)
+    learner = RawLearner(rig.weights, stack)
+    learner.next(MessageType.HELLO)
+    learner.send(*pack_weights(1, 1, weights(1)))
+    assert rig.woken.wait(20)
+    for _ in range(3):
+        assert learner.receive()[0].type == MessageType.HELLO
+    assert rig.link.refused == 0
+    monkeypatch.setattr(learner_link, "FLIP_TIMEOUT_S", 20)
+    learner.send(*pack_weights(1, 1, weights(1)))
+    rig.flip()
+    assert learner.next(MessageType.TAKEN).sequence == 1
+
+
+def test_a_defect_costs_a_message_and_not_the_thread(
+    rig: Rig, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bool:
+        raise RuntimeError("out of memory")
+
+    learner = RawLearner(rig.weights, stack)
+    learner.next(MessageType.HELLO)
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.engine, "offer", fail)
+        learner.send(*pack_weights(1, 1, weights(1)))
+        until(lambda: "out of memory" in rig.link.failure)
+    learner.send(*pack_weights(1, 1, weights(1)))
+    rig.flip()
+    assert learner.next(MessageType.TAKEN).sequence == 1
+
+
+def test_it_ends_at_once_while_a_version_waits_for_its_flip(rig: Rig, stack: ExitStack) -> None:
+    learner = RawLearner(rig.weights, stack)
+    learner.next(MessageType.HELLO)
+    learner.send(*pack_weights(1, 1, weights(1)))
+    assert rig.woken.wait(20)
+    assert rig.end() < 2
+    assert rig.link.refused == 0
+
+
+def test_it_ends_at_once_without_a_learner(rig: Rig) -> None:
+    rig.put(1, 2)
+    assert rig.end() < 2
+
+
+def test_a_learner_that_comes_late_is_found(rig: Rig, stack: ExitStack) -> None:
+    rig.put(1, 2)
+    assert rig.outbox.blocked
+    source = stack.enter_context(UnrollSource(rig.unrolls, queue=4))
+    publisher = stack.enter_context(WeightPublisher(rig.weights))
+    publisher.publish(weights(1))
+    rig.flip()
+    assert rig.engine.epoch == publisher.epoch
+    assert rewards(source, 2) == [1, 2]
+    until(lambda: not rig.outbox.blocked)
+
+
+def test_what_a_learner_had_not_accepted_goes_to_the_next_one(rig: Rig, stack: ExitStack) -> None:
+    with UnrollSource(rig.unrolls, queue=2) as first, WeightPublisher(rig.weights, epoch=7) as publisher:
+        publisher.publish(weights(1), version=500)
+        rig.flip()
+        rig.put(1, 2)
+        assert rewards(first, 1) == [1]
+        rig.put(3)
+        rig.put(4)
+        # 2 and 3 fill its queue; 4 waits for acceptance, on both sides.
+        until(lambda: first.unrolls == 3 and rig.outbox.accepted_unrolls == 3)
+    assert rig.engine.version == 500
+    rig.put(5)
+
+    second = stack.enter_context(UnrollSource(rig.unrolls, queue=8))
+    assert rewards(second, 2) == [4, 5]
+    assert second.env_steps == 2
+    publisher = stack.enter_context(WeightPublisher(rig.weights, epoch=8))
+    publisher.publish(weights(1))
+    rig.flip()
+    assert (rig.engine.epoch, rig.engine.version) == (8, 1)
+    rig.put(6)
+    assert rewards(second, 1) == [6]
+    until(lambda: rig.outbox.accepted_unrolls == 6)
+
+
+def test_a_late_word_of_the_learner_before_loses_nothing(rig: Rig, stack: ExitStack) -> None:
+    learner = RawLearner(rig.unrolls, stack)
+    rig.put(1)
+    learner.welcome(learner.next(MessageType.HELLO), cursor=0)
+    parcel = learner.next(MessageType.UNROLLS)
+    learner.send(pack_control(MessageType.ERROR, parcel.session, 1, Failure(ErrorCode.EXPIRED, "who are you?")))
+    # The next learner is told to begin at 1; so what is heard of the last one now must not take 1 away.
+    learner.send(pack_header(MessageType.ACCEPTED, parcel.session, 1))
+    hello = learner.next(MessageType.HELLO)
+    assert hello.sequence == 1
+    learner.welcome(hello, cursor=0)
+    assert learner.next(MessageType.UNROLLS).sequence == 1
+    learner.send(pack_header(MessageType.ACCEPTED, parcel.session, 1))
+    until(lambda: rig.outbox.accepted_unrolls == 1)
+
+
+def test_words_that_come_twice_or_out_of_order_change_nothing(rig: Rig, stack: ExitStack) -> None:
+    learner = RawLearner(rig.unrolls, stack)
+    hello = learner.next(MessageType.HELLO)
+    learner.welcome(hello, cursor=0)
+    for number in (1, 2, 3):
+        rig.put(number)
+        while learner.next(MessageType.UNROLLS).sequence < number:
+            pass  # sent again
+    for accepted in (2, 1, 2, 0):
+        learner.send(pack_header(MessageType.ACCEPTED, hello.session, accepted))
+    learner.welcome(hello, cursor=1)
+    until(lambda: rig.outbox.accepted_unrolls == 2)
+    while learner.next(MessageType.UNROLLS).sequence != 3:
+        pass
+    learner.send(pack_header(MessageType.ACCEPTED, hello.session, 3))
+    until(lambda: rig.outbox.accepted_unrolls == 3)
+    assert rig.outbox.first_sequence == 4
+
+
+def test_the_server_is_woken_when_its_actors_may_go_on(rig: Rig, stack: ExitStack) -> None:
+    source = stack.enter_context(UnrollSource(rig.unrolls, queue=2))
+    assert rig.woken.wait(20)
+    until(lambda: rig.outbox.window == 2)
+    rig.put(1, 2)
+    rig.put(3, 4)
+    until(lambda: rig.outbox.accepted_unrolls == 2 and rig.outbox.blocked)
+    rig.woken.clear()
+    assert rewards(source, 2) == [1, 2]
+    assert rig.woken.wait(20)
+    assert not rig.outbox.blocked
+
+
+def test_a_long_absence_makes_no_parcel_that_a_learner_must_refuse(rig: Rig, stack: ExitStack) -> None:
+    rig.outbox = rig.link._outbox = Outbox("shed")
+    for episode in range(100_000):
+        rig.outbox.put([], 1, [[float(episode), 1]])
+    assert rig.outbox.shed_episodes == 100_000 - MAX_EPISODES
+    rig.put(1)
+    source = stack.enter_context(UnrollSource(rig.unrolls, queue=2))
+    assert rewards(source, 1) == [1]
+    assert source.env_steps == 100_001
+    assert source.episodes() == [(float(episode), 1) for episode in range(100_000 - MAX_EPISODES, 100_000)]
+    assert rig.link.failure == ""
+
+
+def test_a_block_keeps_every_episode() -> None:
+    outbox = Outbox("block")
+    leaves = {"reward": np.zeros((2, 1), np.float32)}
+    episodes = [[float(episode), 1] for episode in range(MAX_EPISODES + 5)]
+    outbox.put([leaves], len(episodes), episodes)
+    first = outbox.collect()
+    outbox.put([leaves], 0, [])
+    second = outbox.collect()
+    assert first is not None
+    assert second is not None
+    assert first.manifest.episodes + second.manifest.episodes == episodes
