@@ -152,7 +152,7 @@ def test_a_later_epoch_begins_anew(learner: FakeLearner) -> None:
     assert (status["epoch"], status["policy_version"]) == (4, 1)
 
 
-# --- The link itself, in this process: the test serves, or rather does not ------------------------------------------
+# --- The link itself, in this process: the test serves, or rather does not ----------------------------------------
 
 
 class Rig:
@@ -222,6 +222,13 @@ class RawLearner:
         self.routing, frame, *_ = self._socket.recv_multipart()
         return unpack_header(frame), frame
 
+    def heard(self) -> list[Header]:
+        """The headers of all that has come so far."""
+        headers = []
+        while self._socket.poll(0):
+            headers.append(self.receive()[0])
+        return headers
+
     def next(self, kind: MessageType) -> Header:
         """The next message of a kind; others are skipped."""
         while True:
@@ -260,7 +267,7 @@ def test_taken_is_said_after_the_flip(rig: Rig, stack: ExitStack) -> None:
     learner.send(*pack_weights(1, 1, weights(1)))
     assert rig.woken.wait(20)
     assert not rig.engine.ready
-    learner.send(pack_header(MessageType.STEP, 0, 0))  # the link is busy: this waits behind the weights
+    assert all(header.type == MessageType.HELLO for header in learner.heard())
     rig.flip()
     taken = learner.next(MessageType.TAKEN)
     assert (taken.session, taken.sequence) == (1, 1) == (rig.engine.epoch, rig.engine.version)
@@ -334,9 +341,11 @@ def test_what_a_learner_had_not_accepted_goes_to_the_next_one(rig: Rig, stack: E
         rig.put(1, 2)
         assert rewards(first, 1) == [1]
         rig.put(3)
+        until(lambda: rig.outbox.accepted_unrolls == 3)
+        # 2 and 3 fill its queue: 4 is sent, and accepted by nobody.
         rig.put(4)
-        # 2 and 3 fill its queue; 4 waits for acceptance, on both sides.
-        until(lambda: first.unrolls == 3 and rig.outbox.accepted_unrolls == 3)
+        until(lambda: not rig.outbox.unsent)
+        assert first.unrolls == 3
     assert rig.engine.version == 500
     rig.put(5)
 
@@ -392,8 +401,10 @@ def test_the_server_is_woken_when_its_actors_may_go_on(rig: Rig, stack: ExitStac
     assert rig.woken.wait(20)
     until(lambda: rig.outbox.window == 2)
     rig.put(1, 2)
+    until(lambda: rig.outbox.accepted_unrolls == 2)
     rig.put(3, 4)
-    until(lambda: rig.outbox.accepted_unrolls == 2 and rig.outbox.blocked)
+    until(lambda: not rig.outbox.unsent)
+    assert rig.outbox.blocked
     rig.woken.clear()
     assert rewards(source, 2) == [1, 2]
     assert rig.woken.wait(20)

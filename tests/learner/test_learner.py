@@ -1,0 +1,201 @@
+"""The whole learner, against a real server and a real actor that outlive one learner after the other."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from corral.agents import AgentSettings, NetworkSettings, OptimizerSettings, VTraceAgent, load_backend
+from corral.protocol import AddressError, TensorSpec, fetch_status
+from learner import Learner, LearnerSettings, UnrollSource
+from learner.checkpoints import load, load_newest
+from learner.learner import LearnerResult
+from tests.support.processes import process, until
+
+OBSERVATION = {"observation": TensorSpec((4,), "float32", None, None)}
+ACTION = TensorSpec((), "int64", 0, 1)
+EXPERIMENT = """
+[environment]
+id = "CartPole-v1"
+[actor]
+environments = 4
+[server]
+address = "{server}"
+[server.batching]
+max_size = 4
+[learner]
+unrolls_address = "{unrolls}"
+weights_address = "{weights}"
+[agent]
+unroll_length = 5
+[agent.network]
+hidden = [8]
+"""
+
+
+def make_agent() -> VTraceAgent:
+    return VTraceAgent(AgentSettings(unroll_length=5, network=NetworkSettings(hidden=(8,))), OBSERVATION, ACTION)
+
+
+class Place:
+    """A server and an actor, and the addresses where they look for their learner."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.server, self.unrolls, self.weights = (f"ipc://{folder}/{name}" for name in ("s", "u", "w"))
+        file = folder / "experiment.toml"
+        file.write_text(EXPERIMENT.format(**vars(self)))
+        self._processes = [
+            stack.enter_context(process("-m", "corral.cli", role, str(file))) for role in ("server", "actor")
+        ]
+
+    def settings(self, **changes: float) -> LearnerSettings:
+        return LearnerSettings(self.unrolls, self.weights, batch_unrolls=4, **changes)  # type: ignore[arg-type]
+
+    def learner(self, folder: Path, max_env_steps: int = 10**9, **changes: float) -> Learner:
+        keras.utils.set_random_seed(3)
+        return Learner(
+            self.settings(**changes),
+            make_agent(),
+            OptimizerSettings(),
+            target_return=10_000.0,
+            max_env_steps=max_env_steps,
+            folder=folder,
+        )
+
+    def assert_well(self) -> None:
+        for each in self._processes:
+            assert each.popen.poll() is None, each.output
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with ExitStack() as stack:
+        place = Place(tmp_path_factory.mktemp("learner"), stack)
+        yield place
+        place.assert_well()
+
+
+@contextmanager
+def running(learner: Learner) -> Iterator[list[LearnerResult]]:
+    """The learner at work; stopped when the block ends, and its result is then in the list."""
+    results: list[LearnerResult] = []
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(learner.run)
+        try:
+            yield results
+        finally:
+            learner.stop()
+        results.append(done.result(60))
+
+
+def test_a_learner_that_is_stopped_leaves_all_that_it_has_learned(place: Place, tmp_path: Path) -> None:
+    learner = place.learner(tmp_path)
+    with running(learner) as results:
+        until(lambda: learner.progress.training_steps >= 5, what="five training steps")
+        status = fetch_status(place.unrolls, 10)
+        assert status is not None
+        assert (status["role"], status["ready"], status["solved"]) == ("learner", True, False)
+        assert status["training_steps"] >= 5
+        assert status["losses"].keys() >= {"loss", "entropy"}
+        assert status["servers"] == 1
+    (result,) = results
+    assert not result.solved
+    assert result.training_steps >= 5
+    assert result.policy_version == result.training_steps + 1  # the first version is what it began with
+    # What waited in the queue at the end was stepped and accepted, but not trained on.
+    assert result.env_steps >= result.training_steps * 4 * 5 * 0.5
+    assert not Path(place.unrolls.removeprefix("ipc://")).exists()
+    assert not Path(place.weights.removeprefix("ipc://")).exists()
+
+    checkpoint = load(Path(result.checkpoint))
+    assert checkpoint.progress["policy_version"] == result.policy_version
+    assert checkpoint.progress["env_steps"] == result.env_steps
+    trainer = load_backend().Trainer(make_agent(), OptimizerSettings())
+    trainer.restore(checkpoint.state)
+    assert trainer.steps == result.training_steps
+
+    policy = keras.models.load_model(result.policy)
+    observation = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
+    actions = np.asarray(policy({"observation": observation})["action"])
+    restored = trainer.agent.policy()({"observation": observation})
+    np.testing.assert_array_equal(actions, np.asarray(restored["action"]))
+    np.testing.assert_array_equal(actions, np.asarray(restored["logits"]).argmax(-1))
+    assert set(actions.tolist()) == {0, 1}
+
+
+def test_the_step_limit_ends_it_unsolved(place: Place, tmp_path: Path) -> None:
+    result = place.learner(tmp_path, max_env_steps=300).run()
+    assert not result.solved
+    assert 300 <= result.env_steps < 300 + 200  # what one queue holds may be accepted at once
+    assert result.training_steps > 5
+    assert result.episodes > 0
+    assert result.mean_return > 0
+    assert 0 <= result.policy_lag_p50 < 20
+
+
+def test_checkpoints_come_while_it_trains(place: Place, tmp_path: Path) -> None:
+    learner = place.learner(tmp_path, checkpoint_every_s=1e-6, keep_checkpoints=2)
+    with running(learner):
+        until(lambda: learner.progress.training_steps >= 5, what="five training steps")
+    files = sorted((tmp_path / "checkpoints").iterdir())
+    assert len(files) == 2
+    newest = load_newest(tmp_path / "checkpoints")
+    assert newest is not None
+    assert newest[0] == files[-1]
+
+
+def test_a_folder_that_cannot_be_written_costs_the_files_and_not_the_training(
+    place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    learner = place.learner(tmp_path / "file" / "run", checkpoint_every_s=1e-6)
+    with caplog.at_level(logging.ERROR), running(learner) as results:
+        until(lambda: learner.progress.training_steps >= 5, what="five training steps")
+    assert (results[0].checkpoint, results[0].policy) == ("", "")
+    said = [record.message for record in caplog.records]
+    assert sum("no checkpoint could be written" in line for line in said) >= 5
+    assert sum("the policy could not be written" in line for line in said) == 1
+
+
+def test_unrolls_of_another_length_are_refused_and_end_nothing(place: Place, tmp_path: Path) -> None:
+    agent = VTraceAgent(AgentSettings(unroll_length=6), OBSERVATION, ACTION)
+    learner = Learner(
+        place.settings(),
+        agent,
+        OptimizerSettings(),
+        target_return=None,
+        max_env_steps=10**9,
+        folder=tmp_path,
+    )
+
+    def failure() -> str:
+        status = fetch_status(place.server, 10)
+        return status["learner_failure"] if status else ""
+
+    with running(learner):
+        until(lambda: "6 transitions here and 5 there" in failure(), what="the refusal")
+        assert learner.progress.training_steps == 0
+
+
+def test_an_address_in_use_leaves_nobody_listening(tmp_path: Path) -> None:
+    unrolls, weights = f"ipc://{tmp_path}/u", f"ipc://{tmp_path}/w"
+    before = threading.active_count()
+    with UnrollSource(unrolls), pytest.raises(AddressError, match="in use"):
+        Learner(
+            LearnerSettings(unrolls, weights),
+            make_agent(),
+            OptimizerSettings(),
+            target_return=None,
+            max_env_steps=1,
+            folder=tmp_path,
+        )
+    assert not list(tmp_path.iterdir())
+    assert threading.active_count() == before
