@@ -336,6 +336,7 @@ def test_closing_wakes_whoever_waits(address: str) -> None:
 def test_nothing_stays_open(address: str) -> None:
     UnrollSource(address).close()
     before = psutil.Process().num_fds()
-    for _ in range(3):
-        UnrollSource(address).close()
+    closed = [UnrollSource(f"{address}{number}") for number in range(3)]
+    for source in closed:
+        source.close()
     assert psutil.Process().num_fds() == before

@@ -153,15 +153,16 @@ def test_silence_is_answered_by_a_resend(tmp_path: Path) -> None:
         assert server.weights()[1] == 1
 
 
-def test_a_greeting_that_tells_of_the_version_answers_for_it(
-    publisher: WeightPublisher, server: FakeServer
-) -> None:
-    push(publisher, 1)
-    server.greet()
-    server.weights()
-    push(publisher, 2)
-    server.greet(5, 1)  # TAKEN was lost
-    assert server.weights()[1] == 2
+def test_a_greeting_that_tells_of_the_version_answers_for_it(tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/w"
+    # Time stands still, so nothing is sent for the reason of silence.
+    with WeightPublisher(address, epoch=5, clock=lambda: 0.0) as publisher, FakeServer(address, 1) as server:
+        push(publisher, 1)
+        server.greet()
+        server.weights()
+        push(publisher, 2)
+        server.greet(5, 1)  # TAKEN was lost
+        assert server.weights()[1] == 2
 
 
 def test_doubled_and_late_answers_change_nothing(publisher: WeightPublisher, server: FakeServer) -> None:
