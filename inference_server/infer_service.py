@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
 
 from corral.protocol import HEADER_BYTES, ErrorCode, Header, MessageType, ProtocolError
 from inference_server.answers import Answers
-from inference_server.batch import Batch, BatchQueue, Request
-from inference_server.batcher import Batcher, Reason
-from inference_server.engine import Engine
+from inference_server.batch import Batch, Request
+from inference_server.batcher import Reason
+from inference_server.engine import Engine, Leaves
 from inference_server.frontend import Frontend
+from inference_server.service import Service
 from inference_server.settings import BatchingSettings
 from inference_server.stats import Stats
 
-log = logging.getLogger(__name__)
 
-
-class InferService:
+class InferService(Service[Leaves]):
     """Answers INFER with what the agent does greedily, from its initial recurrent state."""
 
     def __init__(
@@ -30,14 +28,8 @@ class InferService:
         stats: Stats,
         clock: Callable[[], float],
     ) -> None:
-        self._engine = engine
-        self._frontend = frontend
-        self._stats = stats
-        self._clock = clock
-        spec = engine.agent.spec
-        self._spec = spec
-        self._queue = BatchQueue(Batcher(settings, clock), spec.observation)
-        size = settings.max_size
+        super().__init__(settings, engine, frontend, stats, clock)
+        spec, size = self._spec, settings.max_size
         initial = engine.agent.initial_state(size)
         self._state = {name: np.asarray(initial[name], leaf.dtype) for name, leaf in spec.state.items()}
         self._first = np.ones(size, bool)
@@ -70,32 +62,17 @@ class InferService:
         """Seconds until `due` changes by time alone."""
         return self._queue.batcher.wait_s()
 
-    def run(self, reason: Reason) -> None:
-        """Compute the first batch and answer it."""
-        batch = self._queue.take()
-        self._compute(batch)
-        self._stats.batch_left(batch, reason, self._engine.padded(batch.rows))
-        self._queue.recycle(batch)
+    def _act(self, batch: Batch) -> Leaves:
+        outputs, _ = self._engine.act(
+            batch.rows, batch.observation, self._state, self._first, self._noise, self._greedy
+        )
+        return outputs
 
-    def _compute(self, batch: Batch) -> None:
-        try:
-            outputs, _ = self._engine.act(
-                batch.rows, batch.observation, self._state, self._first, self._noise, self._greedy
-            )
-        except Exception as error:
-            # A model that fails on its input costs that request its answer, neither others nor the server.
-            log.exception("the model failed on a batch of %d rows", batch.rows)
-            if len(batch.requests) > 1:
-                for part in batch.split():
-                    self._compute(part)
-            else:
-                (request,) = batch.requests
-                failure = ProtocolError(ErrorCode.INTERNAL, f"the model failed: {type(error).__name__}: {error}")
-                self._stats.error(failure.code, failure.text)
-                self._frontend.send_error(request.routing, 0, request.sequence, failure)
-            batch.wipe()
-        else:
-            answers = Answers(MessageType.OUTPUTS, outputs, list(self._spec.outputs), self._engine.version)
-            for request in batch.requests:
-                frame = answers.cut(0, request.sequence, request.start, request.stop)
-                self._frontend.send(request.routing, frame)
+    def _deliver(self, batch: Batch, result: Leaves) -> None:
+        answers = Answers(MessageType.OUTPUTS, result, list(self._spec.outputs), self._engine.version)
+        for request in batch.requests:
+            frame = answers.cut(0, request.sequence, request.start, request.stop)
+            self._frontend.send(request.routing, frame)
+
+    def _fail(self, request: Request, failure: ProtocolError) -> None:
+        self._frontend.send_error(request.routing, 0, request.sequence, failure)

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
 
 from corral.protocol import ENDED, HEADER_BYTES, ROW, ErrorCode, Header, MessageType, ProtocolError, RowFlags
 from inference_server.answers import Answers
-from inference_server.batch import Batch, BatchQueue, Request
-from inference_server.batcher import Batcher, Reason
+from inference_server.batch import Batch, Request
+from inference_server.batcher import Reason
 from inference_server.engine import Engine
 from inference_server.frontend import Frontend
 from inference_server.noise import uniforms
 from inference_server.outbox import Outbox
+from inference_server.service import Service
 from inference_server.sessions import Admission, Session, Sessions
 from inference_server.settings import BatchingSettings
 from inference_server.slots import Slots
 from inference_server.stats import Stats
 from inference_server.unrolls import Steps, UnrollAssembler
 
-log = logging.getLogger(__name__)
-
 REPLY = ("action",)
 """The output leaves that an actor is sent."""
 
 
-class StepService:
+class StepService(Service[Steps]):
     """Answers STEP: admits each step once, batches it, acts, and stores what came of it."""
 
     def __init__(
@@ -43,19 +41,13 @@ class StepService:
         clock: Callable[[], float],
         seed: int,
     ) -> None:
-        self._engine = engine
-        self._frontend = frontend
+        super().__init__(settings, engine, frontend, stats, clock)
         self._slots = slots
         self._sessions = sessions
         self._assembler = assembler
         self._outbox = outbox
-        self._stats = stats
-        self._clock = clock
         self._seed = seed
-        spec = engine.agent.spec
-        self._spec = spec
-        self._queue = BatchQueue(Batcher(settings, clock), spec.observation)
-        size = settings.max_size
+        spec, size = self._spec, settings.max_size
         initial = engine.agent.initial_state(1)
         self._initial = {name: np.asarray(initial[name], leaf.dtype)[0] for name, leaf in spec.state.items()}
         self._state = {name: leaf.zeros(size) for name, leaf in spec.state.items()}
@@ -143,31 +135,11 @@ class StepService:
         """Seconds until `due` changes by time alone."""
         return None if self._outbox.blocked else self._queue.batcher.wait_s()
 
-    def run(self, reason: Reason) -> None:
-        """Act for the first batch, store its steps, answer it."""
-        batch = self._queue.take()
-        self._compute(batch)
-        self._stats.batch_left(batch, reason, self._engine.padded(batch.rows))
-        self._queue.recycle(batch)
-
-    def _compute(self, batch: Batch) -> None:
-        try:
-            steps = self._act(batch)
-        except Exception as error:
-            # A model that fails on what an actor sent costs that one its answer, neither others nor the server.
-            log.exception("the model failed on a batch of %d rows", batch.rows)
-            if len(batch.requests) > 1:
-                for part in batch.split():
-                    self._compute(part)
-            else:
-                failure = ProtocolError(ErrorCode.INTERNAL, f"the model failed: {type(error).__name__}: {error}")
-                self._fail(batch.requests[0], failure)
-            batch.wipe()
-            return
-        full = self._assembler.append(steps)
-        completed, episodes = self._count_episodes(steps)
+    def _deliver(self, batch: Batch, result: Steps) -> None:
+        full = self._assembler.append(result)
+        completed, episodes = self._count_episodes(result)
         self._outbox.put(full, completed, episodes)
-        answers = Answers(MessageType.ACTIONS, steps.output, REPLY, steps.version)
+        answers = Answers(MessageType.ACTIONS, result.output, REPLY, result.version)
         for request in batch.requests:
             self._answer(request, answers)
 
@@ -236,7 +208,6 @@ class StepService:
         session = request.session
         assert session is not None
         session.waiting = False
-        self._stats.error(failure.code, failure.text)
         if session.closed:
             self.forget(session)
             return
