@@ -66,12 +66,18 @@ class Rows:
 class ActorSession:
     """One session at a time with one server. Belongs to one thread.
 
+    Attributes:
+      policy_version: the one that computed the latest actions.
+      first_environment: the run-wide number of the first environment, as the server has it.
+
     Args:
       address: the server's.
       observation: what the environments give, one row.
       action: what they take, one row.
       environments: how many there are.
-      first_environment: the run-wide number of the first one.
+      environment: what they are, by name and arguments, which the server compares with its own; empty says
+        nothing.
+      first_environment: the run-wide number of the first one; None lets the server choose.
       stopping: asked while waiting; True ends the wait with `UnansweredError`.
     """
 
@@ -83,7 +89,8 @@ class ActorSession:
         settings: ActorSettings,
         *,
         environments: int,
-        first_environment: int = 0,
+        environment: str = "",
+        first_environment: int | None = None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._context = zmq.Context()
@@ -94,7 +101,8 @@ class ActorSession:
         self._hello = Hello(
             "actor",
             environments=environments,
-            first_environment=first_environment,
+            environment=environment,
+            first_environment=-1 if first_environment is None else first_environment,
             observation=spec_to_wire(observation),
             action=spec_to_wire({"action": action}),
         )
@@ -110,6 +118,7 @@ class ActorSession:
         self._output: Spec = {}
         self._heartbeat: Heartbeat | None = None
         self.policy_version = 0
+        self.first_environment = 0
 
     def join(self) -> None:
         """Open a session, waiting for as long as the server is not ready, full or away.
@@ -133,6 +142,7 @@ class ActorSession:
                 self._wait_for(error, started)
         welcome = unpack_control(Welcome, frame)
         self._token, self._sequence = welcome.session, 0
+        self.first_environment = welcome.first_environment
         self._output = spec_from_wire(welcome.output)
         self._keep_alive(welcome.lease_s)
 

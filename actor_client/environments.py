@@ -53,7 +53,7 @@ def spaces(settings: EnvironmentSettings) -> tuple[Spec, TensorSpec]:
     """What one environment gives and takes. Raises `BadEnvironmentError`."""
     environment = _make_single(settings)
     try:
-        return observation_spec(environment.observation_space), _action(environment.action_space)
+        return _observation(environment.observation_space), _action(environment.action_space)
     finally:
         environment.close()
 
@@ -76,7 +76,7 @@ class SingleGroup:
         self._environments = environments
         self._space = environments[0].observation_space
         self.size = len(environments)
-        self.observation = observation_spec(self._space)
+        self.observation = _observation(self._space)
         self.action = _action(environments[0].action_space)
 
     def reset(self, seeds: list[int] | None) -> Rows:
@@ -138,7 +138,7 @@ class VectorGroup:
             )
         self._way = ways[name]
         self.size = environment.num_envs
-        self.observation = observation_spec(self._space)
+        self.observation = _observation(self._space)
         self.action = _action(environment.single_action_space)
         self._actions = np.zeros((self.size, *self.action.shape), self.action.dtype)
         self._all = np.arange(self.size, dtype=np.uint16)
@@ -243,6 +243,13 @@ def _pick(batched: Any, index: Any) -> Any:
     if isinstance(batched, tuple):
         return tuple(_pick(value, index) for value in batched)
     return batched[index]
+
+
+def _observation(space: Any) -> Spec:
+    try:
+        return observation_spec(space)
+    except ValueError as error:
+        raise BadEnvironmentError(str(error)) from error
 
 
 def _action(space: Any) -> TensorSpec:

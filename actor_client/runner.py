@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
@@ -20,9 +21,10 @@ def run_actor(
     actor: ActorSettings,
     address: str,
     *,
-    first_environment: int = 0,
+    first_environment: int | None = None,
     seed: int = 0,
     stop: threading.Event | None = None,
+    on_session: Callable[[bool], None] = lambda has_one: None,
 ) -> None:
     """Run one actor until `stop` is set.
 
@@ -33,8 +35,9 @@ def run_actor(
       environment: what to run.
       actor: how many of it, and how patient to be.
       address: the server's.
-      first_environment: the run-wide number of the first environment.
+      first_environment: the run-wide number of the first environment; None lets the server choose.
       seed: of the run; each environment's own seed is drawn from it and its number.
+      on_session: told True when a session begins and False when it is lost.
 
     Raises:
       BadEnvironmentError: the environment cannot be made.
@@ -50,18 +53,24 @@ def run_actor(
         group.action,
         actor,
         environments=group.size,
+        environment=environment.label,
         first_environment=first_environment,
         stopping=stop.is_set,
     )
     try:
         session.join()
-        rows = group.reset(environment_seeds(seed, first_environment, group.size))
+        numbers = f"{session.first_environment} to {session.first_environment + group.size - 1}"
+        log.info("joined %s with environments %s of %s", address, numbers, environment.label)
+        on_session(True)
+        rows = group.reset(environment_seeds(seed, session.first_environment, group.size))
         while not stop.is_set():
             try:
                 action = session.step(rows)
             except SessionLostError as lost:
-                log.warning("joining again: %s", lost)
+                log.warning("joining %s again: %s", address, lost)
+                on_session(False)
                 session.join()
+                on_session(True)
                 rows = group.reset(None)
                 continue
             rows = group.step(rows.environment, action)

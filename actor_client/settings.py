@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,6 +23,15 @@ class EnvironmentSettings:
     def __post_init__(self) -> None:
         if not self.id:
             raise ValueError("id must name an environment, such as CartPole-v1")
+
+    @property
+    def label(self) -> str:
+        """What tells this environment from others: its id and arguments.
+
+        `render_mode` is left out: whether somebody watches makes no other environment.
+        """
+        kwargs = {name: value for name, value in self.kwargs.items() if name != "render_mode"}
+        return f"{self.id} {json.dumps(kwargs, sort_keys=True, default=str)}" if kwargs else self.id
 
 
 @dataclass(frozen=True)

@@ -84,20 +84,27 @@ class BatchQueue:
     """The batches of one kind of request: the last one fills, the ones before are full, the first leaves next.
 
     What waits is bounded by the peers' requests (each has one outstanding), and so is the number of batches.
+
+    Attributes:
+      capacity: rows that a batch can hold, and so the most rows of one request. A batch is full at
+        `batcher.max_size`, which may be less, for that one can change while the server runs.
     """
 
     def __init__(self, batcher: Batcher, observation: Spec) -> None:
         self.batcher = batcher
+        self.capacity = batcher.max_size
         self._observation = observation
         self._waiting: deque[Batch] = deque()
         self._spare: list[Batch] = []
 
     def room_for(self, rows: int) -> Batch:
         """The batch that takes the next `rows` rows; a new one where they do not fit any more."""
-        if not self._waiting or self._waiting[-1].rows + rows > self._waiting[-1].size:
-            size = self.batcher.max_size
-            self._waiting.append(self._spare.pop() if self._spare else Batch(size, self._observation))
-        return self._waiting[-1]
+        last = self._waiting[-1] if self._waiting else None
+        # A request of more rows than a batch should have rides alone.
+        if last is None or (last.rows and last.rows + rows > self.batcher.max_size):
+            last = self._spare.pop() if self._spare else Batch(self.capacity, self._observation)
+            self._waiting.append(last)
+        return last
 
     def commit(self, batch: Batch, request: Request, finals: int = 0) -> None:
         """The rows of `request` are written into `batch`."""

@@ -24,17 +24,21 @@ class Batcher:
     earlier than it must is padded work.
 
     Args:
-      settings: `timeout_us` and `max_size`.
+      settings: `timeout_us` and `max_size`; `configure` changes them.
       clock: seconds, monotonic.
     """
 
     def __init__(self, settings: BatchingSettings, clock: Callable[[], float]) -> None:
-        self.timeout_s = settings.timeout_us * 1e-6
-        self.max_size = settings.max_size
+        self.configure(settings)
         self._clock = clock
         self._oldest: float | None = None
         self.rows = 0
         self.requests = 0
+
+    def configure(self, settings: BatchingSettings) -> None:
+        """Decide by these settings from now on."""
+        self.timeout_s = settings.timeout_us * 1e-6
+        self.max_size = settings.max_size
 
     def add(self, rows: int) -> None:
         """`rows` rows of one request have arrived now."""

@@ -41,8 +41,7 @@ class Engine:
         self.epoch = 0
         self.version = 0
         self.ready = not learns
-        # The bucket that a number of rows is padded to, looked up rather than searched on the hot path.
-        self._bucket = np.searchsorted(self.buckets, np.arange(self.buckets[-1] + 1)).tolist()
+        self.use_buckets(self.buckets)
 
     @property
     def weight_spec(self) -> Spec:
@@ -64,9 +63,15 @@ class Engine:
                 done += 1
                 progress(done, total)
 
+    def use_buckets(self, buckets: Sequence[int]) -> None:
+        """Pad to these of the compiled buckets from now on; to the others only what is larger than all of them."""
+        # Looked up rather than searched on the hot path.
+        sizes = [*buckets, *(size for size in self.buckets if size > buckets[-1])]
+        self._padded: list[int] = np.array(sizes)[np.searchsorted(sizes, np.arange(sizes[-1] + 1))].tolist()
+
     def padded(self, rows: int) -> int:
         """The bucket that `rows` rows are padded to."""
-        return self.buckets[self._bucket[rows]]
+        return self._padded[rows]
 
     def act(
         self,

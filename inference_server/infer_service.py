@@ -41,10 +41,8 @@ class InferService(Service[Leaves]):
         rows = header.rows
         if len(head) != HEADER_BYTES or header.ended:
             raise ProtocolError(ErrorCode.MALFORMED, "INFER has a header and observation frames, nothing else")
-        if not 1 <= rows <= self._queue.batcher.max_size:
-            raise ProtocolError(
-                ErrorCode.LIMIT, f"INFER takes 1 to {self._queue.batcher.max_size} rows, not {rows}"
-            )
+        if not 1 <= rows <= self._queue.capacity:
+            raise ProtocolError(ErrorCode.LIMIT, f"INFER takes 1 to {self._queue.capacity} rows, not {rows}")
         batch = self._queue.room_for(rows)
         start, stop = batch.rows, batch.rows + rows
         for name, leaf in batch.observation.items():

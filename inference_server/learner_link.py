@@ -173,6 +173,7 @@ class LearnerLink(threading.Thread):
                 self._wake_server()
         elif header.type == MessageType.WELCOME:
             welcome = unpack_control(Welcome, head)
+            log.info("the learner has welcomed us: %d unrolls may wait for it", welcome.window)
             self._outbox.window = welcome.window
             self._outbox.accept(welcome.cursor)
             self.welcomed = True

@@ -14,6 +14,7 @@ import zmq
 from corral.agents import Agent
 from corral.protocol import (
     VERSION,
+    Change,
     ErrorCode,
     Header,
     Hello,
@@ -22,6 +23,7 @@ from corral.protocol import (
     Report,
     TensorSpec,
     Welcome,
+    describe,
     mismatch,
     pack_control,
     spec_from_wire,
@@ -41,6 +43,7 @@ from inference_server.settings import ServerSettings
 from inference_server.slots import Slots
 from inference_server.stats import Stats
 from inference_server.step_service import REPLY, StepService
+from inference_server.tuning import changed
 from inference_server.unrolls import UnrollAssembler
 
 log = logging.getLogger(__name__)
@@ -59,6 +62,7 @@ class InferenceServer:
       settings: address, limits, batching.
       build: makes the agent; called once, after the address is bound.
       seed: of the exploration noise.
+      environment: what actors must run, by name and arguments; empty takes any with the same spaces.
       learner: the learner's unroll and weight addresses; None serves the agent as it was built, for INFER alone.
       clock: seconds, monotonic.
 
@@ -72,11 +76,14 @@ class InferenceServer:
         build: Callable[[], Agent],
         *,
         seed: int = 0,
+        environment: str = "",
         learner: tuple[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = zmq.Context()
         self._settings = settings
+        self._batching = settings.batching
+        self._environment = environment
         self._clock = clock
         self._stopping = False
         self._waker = Waker()
@@ -107,6 +114,7 @@ class InferenceServer:
     def warm(self, progress: Callable[[int, int], Any] = lambda done, total: None) -> None:
         """Compile and run every bucket once. Until then nobody is answered."""
         self._engine.warm(progress)
+        log.info("warm at %s: batches of %s rows", self.address, ", ".join(map(str, self._engine.buckets)))
 
     def run(self) -> None:
         """Serve until `stop`."""
@@ -187,10 +195,24 @@ class InferenceServer:
                 self._frontend.send(
                     routing, pack_control(MessageType.REPORT, header.session, header.sequence, self._report())
                 )
+            case MessageType.SET:
+                self._set(unpack_control(Change, head))
+                self._frontend.send(
+                    routing, pack_control(MessageType.REPORT, header.session, header.sequence, self._report())
+                )
             case MessageType.STEP:
                 raise ProtocolError(ErrorCode.UNKNOWN_TYPE, "this server has no learner: it answers INFER only")
             case _:
                 raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"a server takes no messages of type {header.type}")
+
+    def _set(self, change: Change) -> None:
+        """Change settings between two batches. Raises `ProtocolError` (SETTING)."""
+        self._batching = batching = changed(self._batching, change.settings, self._engine.buckets)
+        self._engine.use_buckets(batching.bucket_sizes())
+        for service in (self._step, self._infer):
+            if service is not None:
+                service.configure(batching)
+        log.info("settings changed: %s", ", ".join(f"{key} = {value}" for key, value in change.settings.items()))
 
     def _check_ready(self) -> None:
         if not self._engine.ready:
@@ -198,17 +220,21 @@ class InferenceServer:
 
     def _greet(self, routing: bytes, header: Header, hello: Hello) -> None:
         hello.check_version()
+        if hello.role == "actor":
+            self._check_actor(hello)  # what will never fit is told now, not when there are weights
         self._check_ready()
-        token = 0
+        token = first_environment = 0
         outputs = self._spec.outputs
         if hello.role == "actor":
-            token = self._seat(routing, header.session, hello).token
+            session = self._seat(routing, header.session, hello)
+            token, first_environment = session.token, session.first_environment
             outputs = {name: outputs[name] for name in REPLY}
         elif hello.role != "client":
             raise ProtocolError(ErrorCode.MALFORMED, f'a server greets "actor" and "client", not {hello.role!r}')
         welcome = Welcome(
             version=VERSION,
             session=token,
+            first_environment=first_environment,
             observation=spec_to_wire(self._spec.observation),
             output=spec_to_wire(outputs),
             max_rows=self._settings.batching.max_size,
@@ -219,10 +245,17 @@ class InferenceServer:
         )
         self._frontend.send(routing, pack_control(MessageType.WELCOME, header.session, header.sequence, welcome))
 
-    def _seat(self, routing: bytes, nonce: int, hello: Hello) -> Session:
+    def _check_actor(self, hello: Hello) -> None:
+        """Whether an actor fits this server. Raises `ProtocolError`, with both sides' values."""
         if self._step is None:
             raise ProtocolError(ErrorCode.UNKNOWN_TYPE, "this server has no learner: it answers clients only")
         observation, action = spec_from_wire(hello.observation), spec_from_wire(hello.action)
+        if hello.environment and self._environment and hello.environment != self._environment:
+            ours = f"{self._environment}, {describe(self._spec.observation)}, action {self._action()}"
+            theirs = f"{hello.environment}, {describe(observation)}, action {', '.join(map(str, action.values()))}"
+            raise ProtocolError(
+                ErrorCode.SPEC, f"environments differ: the server's is {ours}; this actor's is {theirs}"
+            )
         wrong = mismatch(self._spec.observation, observation)
         if wrong:
             raise ProtocolError(ErrorCode.SPEC, f"observations differ (here: the server): {wrong}")
@@ -236,7 +269,14 @@ class InferenceServer:
                 f"{hello.environments} environments step in one message of at most {most} rows: give this actor "
                 "fewer, or raise server.batching.max_size",
             )
-        return self._sessions.open(nonce, routing, hello.environments, hello.first_environment)
+
+    def _seat(self, routing: bytes, nonce: int, hello: Hello) -> Session:
+        before = len(self._sessions)
+        session = self._sessions.open(nonce, routing, hello.environments, hello.first_environment)
+        if len(self._sessions) > before:
+            last = session.first_environment + hello.environments - 1
+            log.info("an actor joined with environments %d to %d", session.first_environment, last)
+        return session
 
     def _action(self) -> TensorSpec:
         assert self._spec.action is not None
@@ -251,6 +291,7 @@ class InferenceServer:
     def _part(self, header: Header) -> None:
         session = self._sessions.find(header.session)
         if session is not None and self._step is not None:
+            log.info("an actor left: its %d environments are free", len(session.slots))
             self._step.forget(session)
 
     def _refuse(self, routing: bytes, header: Header | None, error: ProtocolError) -> None:
@@ -293,6 +334,10 @@ class InferenceServer:
         figures = self._stats.figures() | {
             "role": "server",
             "ready": self._engine.ready,
+            "environment": self._environment,
+            "timeout_us": self._batching.timeout_us,
+            "max_size": self._batching.max_size,
+            "buckets": list(self._batching.bucket_sizes()),
             "policy_version": self._engine.version,
             "epoch": self._engine.epoch,
             "actors": len(self._sessions),

@@ -37,6 +37,10 @@ class Service(Generic[Result]):
         self._spec = engine.agent.spec
         self._queue = BatchQueue(Batcher(settings, clock), self._spec.observation)
 
+    def configure(self, settings: BatchingSettings) -> None:
+        """Batch by these settings from now on."""
+        self._queue.batcher.configure(settings)
+
     def run(self, reason: Reason) -> None:
         """Compute the first batch and answer it."""
         batch = self._queue.take()

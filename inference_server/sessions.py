@@ -27,6 +27,7 @@ class Session:
       nonce: what the actor called its HELLO; a doubled HELLO finds the session that the first one opened.
       routing: where the latest message came from; replies go there.
       slots: int64 `[environments]`, ascending.
+      first_environment: the run-wide number of the first of its environments.
       answered: the sequence of the last STEP that was answered.
       waiting: whether a STEP (sequence `answered + 1`) waits for its answer.
       reply: the last answer, for a resend of its request.
@@ -39,6 +40,7 @@ class Session:
     nonce: int
     routing: bytes
     slots: np.ndarray
+    first_environment: int
     seen: float
     answered: int = 0
     waiting: bool = False
@@ -80,6 +82,10 @@ class Sessions:
     def open(self, nonce: int, routing: bytes, environments: int, first_environment: int) -> Session:
         """The session for a HELLO: the one it already opened, else a new one.
 
+        Args:
+          first_environment: the run-wide number of the actor's first environment; -1 takes the lowest that is
+            free, so that numbers stay dense whoever comes and goes.
+
         Raises:
           ProtocolError: LIMIT for no environments, BUSY where too few slots are free.
         """
@@ -89,7 +95,7 @@ class Sessions:
             return known
         if environments < 1:
             raise ProtocolError(ErrorCode.LIMIT, f"an actor needs 1 environment or more, not {environments}")
-        if not 0 <= first_environment <= MAX_ENVIRONMENT - environments:
+        if not -1 <= first_environment <= MAX_ENVIRONMENT - environments:
             raise ProtocolError(
                 ErrorCode.LIMIT, f"environments are numbered 0 to {MAX_ENVIRONMENT}, not from {first_environment}"
             )
@@ -99,8 +105,9 @@ class Sessions:
                 f"{environments} environments do not fit: {self._slots.used} of {self._slots.capacity} slots are "
                 "taken; raise server.max_environments, or try again when an actor has left",
             )
-        seats = self._slots.take(environments, first_environment)
-        session = Session(secrets.randbits(64), nonce, routing, seats, self._clock())
+        first = self._slots.free_numbers(environments) if first_environment < 0 else first_environment
+        seats = self._slots.take(environments, first)
+        session = Session(secrets.randbits(64), nonce, routing, seats, first, self._clock())
         self._by_token[session.token] = self._by_nonce[nonce] = session
         return session
 

@@ -27,6 +27,7 @@ class Slots:
         self.state = {name: leaf.zeros(capacity) for name, leaf in state.items()}
         self.episode_return = np.zeros(capacity, np.float64)
         self.episode_length = np.zeros(capacity, np.int64)
+        self._held = np.zeros(capacity, bool)
         self._free = list(range(capacity - 1, -1, -1))
 
     @property
@@ -39,12 +40,20 @@ class Slots:
         """How many slots sessions hold."""
         return self.capacity - len(self._free)
 
+    def free_numbers(self, count: int) -> int:
+        """The lowest run-wide number from which on `count` environments in a row are nobody's now."""
+        taken = np.unique(self.environment[self._held])
+        starts = np.concatenate(([0], taken + 1))
+        gaps = np.append(taken, np.iinfo(np.int64).max) - starts
+        return int(starts[np.argmax(gaps >= count)])
+
     def take(self, count: int, first_environment: int) -> np.ndarray:
         """`count` free slots, int64 ascending, seated with environments from `first_environment` on.
 
         The caller has checked that enough are `free`.
         """
         taken = np.sort([self._free.pop() for _ in range(count)]).astype(np.int64)
+        self._held[taken] = True
         self.environment[taken] = first_environment + np.arange(count)
         self.steps[taken] = 0
         self.started[taken] = False
@@ -54,4 +63,5 @@ class Slots:
 
     def release(self, taken: np.ndarray) -> None:
         """Free slots that `take` gave."""
+        self._held[taken] = False
         self._free.extend(taken.tolist())

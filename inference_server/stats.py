@@ -23,7 +23,7 @@ class Stats:
         self._clock = clock
         self._latency_s = np.zeros(RECENT)
         self._answered = 0
-        self._window: deque[tuple[float, int]] = deque([(clock(), 0)], maxlen=20)
+        self._window: deque[tuple[float, int, int]] = deque([(clock(), 0, 0)], maxlen=20)
         self.rows = 0
         self.batches = 0
         self.padding = 0
@@ -54,11 +54,11 @@ class Stats:
 
     def tick(self) -> None:
         """Once in a while: moves the window over which speeds are averaged."""
-        self._window.append((self._clock(), self.rows))
+        self._window.append((self._clock(), self.rows, self.batches))
 
     def figures(self) -> dict[str, Any]:
         """The figures as msgpack takes them; names as in docs/protocol.md."""
-        since, rows = self._window[0]
+        since, rows, batches = self._window[0]
         elapsed = max(self._clock() - since, 1e-9)
         latency = self._latency_s[: min(self._answered, RECENT)] * 1e3
         p50, p99 = np.percentile(latency, (50, 99)).tolist() if len(latency) else (0.0, 0.0)
@@ -70,6 +70,7 @@ class Stats:
             "batch_reasons": {str(reason): count for reason, count in self.reasons.items()},
             "padding_rows": self.padding,
             "mean_batch": self.rows / self.batches if self.batches else 0.0,
+            "recent_batch": (self.rows - rows) / (self.batches - batches) if self.batches > batches else 0.0,
             "latency_p50_ms": p50,
             "latency_p99_ms": p99,
             "episodes": self.episodes,

@@ -81,7 +81,7 @@ class StepService(Service[Steps]):
 
     def _row_table(self, session: Session, header: Header, head: bytes) -> np.ndarray:
         """The checked row table of a STEP. Raises `ProtocolError`."""
-        rows, most = header.rows, min(len(session.slots), self._queue.batcher.max_size)
+        rows, most = header.rows, min(len(session.slots), self._queue.capacity)
         if not 1 <= rows <= most:
             raise ProtocolError(ErrorCode.LIMIT, f"this session's STEP takes 1 to {most} rows, not {rows}")
         if len(head) != HEADER_BYTES + rows * ROW.itemsize:

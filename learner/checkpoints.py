@@ -30,7 +30,7 @@ class Checkpoint:
 
     Attributes:
       state: what the trainer goes on from, by name.
-      progress: counters, plain numbers: policy version, environment steps, epoch.
+      progress: whatever else, as JSON takes it: policy version, epoch, counters, cursors, random state.
     """
 
     state: Mapping[str, np.ndarray]
@@ -62,6 +62,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        _sync_folder(folder)
     except OSError:
         # A disk that is full has no room for half a checkpoint either.
         with contextlib.suppress(OSError):
@@ -88,17 +89,34 @@ def load(path: Path) -> Checkpoint:
 
 
 def load_newest(folder: Path) -> tuple[Path, Checkpoint] | None:
-    """The newest checkpoint in `folder` that is whole, or None; damaged ones are passed over, with a warning."""
-    for path in reversed(_all(folder)):
+    """The newest checkpoint in `folder` that is whole, or None where there is none; damaged ones are passed over,
+    with a warning.
+
+    Raises:
+      CheckpointError: there are some, and all are damaged.
+    """
+    paths = _all(folder)
+    for path in reversed(paths):
         try:
             return path, load(path)
         except CheckpointError as error:
             log.warning("passed over: %s", error)
+    if paths:
+        raise CheckpointError(f"none of the {len(paths)} checkpoints in {folder} can be used: all are damaged")
     return None
 
 
 def _all(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"checkpoint-*{SUFFIX}"))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make sure that the new name is on the disk too, where the system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _digest(body: bytes) -> bytes:

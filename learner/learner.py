@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from corral.agents.settings import OptimizerSettings
 from corral.protocol import ProtocolError
 from corral.protocol.unrolls import unroll_spec
 from learner import checkpoints
-from learner.checkpoints import Checkpoint
+from learner.checkpoints import Checkpoint, CheckpointError
 from learner.policy_file import save_policy
 from learner.progress import Progress
+from learner.random_state import random_state, restore_random_state
 from learner.settings import LearnerSettings
 from learner.unroll_source import UnrollSource
 from learner.weight_publisher import WeightPublisher
@@ -60,11 +61,13 @@ class Learner:
       optimizer: how.
       target_return: mean return of 100 training episodes at which it is solved; None trains to the limit.
       max_env_steps: environment steps after which it gives up.
-      folder: where checkpoints and the policy go.
+      folder: where checkpoints and the policy go. A learner that finds checkpoints there goes on from the newest
+        that is whole.
       clock: seconds, monotonic.
 
     Raises:
       AddressError: an address cannot be listened on.
+      CheckpointError: there are checkpoints, and none can be used.
       ValueError: the agent has nothing to train.
     """
 
@@ -90,15 +93,24 @@ class Learner:
         self.progress = Progress(target_return)
         spec = agent.spec
         self._trainer = load_backend().Trainer(agent, optimizer)
-        self._publisher = WeightPublisher(settings.weights_address, insecure=settings.insecure)
+        before = self._restore()
+        self._steps_before = self.progress.env_steps
+        self._publisher = WeightPublisher(
+            settings.weights_address,
+            insecure=settings.insecure,
+            # Later than the life before, whatever the clock says.
+            epoch=max(time.time_ns() // 1_000_000, int(before.get("epoch", 0)) + 1),
+            version=int(before.get("policy_version", 0)),
+        )
         try:
             self._source = UnrollSource(
                 settings.unrolls_address,
                 queue=settings.batch_unrolls * settings.queue_batches,
                 insecure=settings.insecure,
-                report=self._report,
+                report=self.figures,
                 expect=unroll_spec(spec.observation, spec.outputs, spec.state),
                 length=spec.unroll_length,
+                cursors={int(identity): cursor for identity, cursor in before.get("cursors", {}).items()},
             )
         except BaseException:
             self._publisher.close()  # or its thread would go on listening for nobody
@@ -112,6 +124,7 @@ class Learner:
             self._trainer.warm(self._settings.batch_unrolls)
             while not self._finished():
                 self._advance()
+            self._source.close()  # nothing is accepted any more that the checkpoint would not know of
             self._save()
             policy = self._save_policy()
         finally:
@@ -145,7 +158,7 @@ class Learner:
     def _advance(self) -> None:
         """One training step, if enough unrolls come soon."""
         unroll = self._source.next(self._settings.batch_unrolls, timeout_s=0.2)
-        self.progress.env_steps = self._source.env_steps
+        self.progress.env_steps = self._steps_before + self._source.env_steps
         self.progress.add_episodes(self._source.episodes())
         if unroll is None or self.progress.solved:
             return
@@ -168,19 +181,41 @@ class Learner:
     def _save(self) -> None:
         """Write a checkpoint; a disk that is full costs the checkpoint, never the training."""
         self._saved_at = self._clock()
-        progress = {
+        cursors, accepted = self._source.position()
+        self.progress.env_steps = self._steps_before + accepted
+        self.progress.add_episodes(self._source.episodes())
+        progress = self.progress.state() | {
             "policy_version": self._publisher.version,
             "epoch": self._publisher.epoch,
-            "env_steps": self.progress.env_steps,
-            "training_steps": self.progress.training_steps,
-            "episodes": self.progress.episodes,
+            # Names, since JSON's numbers are not always whole up to 64 bits.
+            "cursors": {str(identity): cursor for identity, cursor in cursors.items()},
+            "random": random_state(),
         }
         checkpoint = Checkpoint(self._trainer.state(), progress)
         try:
             keep = self._settings.keep_checkpoints
             self._checkpoint = str(checkpoints.save(self._folder / CHECKPOINTS, checkpoint, keep=keep))
+            log.info("checkpoint %s at %d environment steps", self._checkpoint, self.progress.env_steps)
         except OSError as error:
             log.error("no checkpoint could be written to %s: %s", self._folder, error)
+
+    def _restore(self) -> Mapping[str, Any]:
+        """Go on from the newest checkpoint; its progress, or nothing where there is none."""
+        found = checkpoints.load_newest(self._folder / CHECKPOINTS)
+        if found is None:
+            return {}
+        path, checkpoint = found
+        try:
+            self._trainer.restore(checkpoint.state)
+            self.progress.restore(checkpoint.progress)
+            restore_random_state(checkpoint.progress["random"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} does not fit this experiment: {error}. Go on with the agent that it was made with, or "
+                "begin in another folder"
+            ) from error
+        log.info("going on from %s: %d environment steps", path, self.progress.env_steps)
+        return checkpoint.progress
 
     def _save_policy(self) -> str:
         try:
@@ -189,10 +224,13 @@ class Learner:
             log.error("the policy could not be written to %s: %s", self._folder, error)
             return ""
 
-    def _report(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
+        """How training goes; names as in docs/protocol.md. From any thread."""
         return self.progress.figures() | {
             "role": "learner",
             "ready": self._publisher.version > 0,
             "servers": self._publisher.servers,
+            "epoch": self._publisher.epoch,
+            "parcels_lost": self._source.parcels_lost,
             "last_refusal": self._publisher.last_refusal,
         }

@@ -69,6 +69,23 @@ class Progress:
         """Median over recent training steps of how many versions old the acting policy was."""
         return float(np.median(list(self._lags))) if self._lags else 0.0
 
+    def state(self) -> dict[str, Any]:
+        """All that counting goes on from, as JSON takes it."""
+        return {
+            "env_steps": self.env_steps,
+            "training_steps": self.training_steps,
+            "episodes": self.episodes,
+            "returns": list(self._returns),
+            "lags": list(self._lags),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.env_steps, self.training_steps = int(state["env_steps"]), int(state["training_steps"])
+        self.episodes = int(state["episodes"])
+        self._returns.extend(map(float, state["returns"]))
+        self._lags.extend(map(float, state["lags"]))
+
     def figures(self) -> dict[str, Any]:
         """The figures as msgpack takes them; names as in docs/protocol.md."""
         return {

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 
 Leaves = dict[str, np.ndarray]
 
+REMEMBERED = 1024
+"""Servers whose cursors a checkpoint holds: every restart of a server is a new one."""
+
 
 @dataclass
 class _Server:
@@ -67,6 +70,12 @@ class UnrollSource(Listener):
       report: figures for whoever asks for the status; called by the listening thread.
       expect: the unroll's parts that servers must hold; None takes them from the first server.
       length: transitions in an unroll; 0 takes it from the first server.
+      cursors: what an earlier life of this learner had accepted, as `position` told it: server identity -> last
+        accepted parcel. None of that is accepted again.
+
+    Attributes:
+      env_steps, unrolls: accepted so far.
+      parcels_lost: parcels that the earlier life had accepted behind its last checkpoint.
 
     Raises:
       AddressError: the address cannot be listened on.
@@ -81,6 +90,7 @@ class UnrollSource(Listener):
         report: Callable[[], dict[str, Any]] = dict,
         expect: dict[str, Spec] | None = None,
         length: int = 0,
+        cursors: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__(address, name="unroll-source", insecure=insecure)
         self._queue = queue
@@ -88,12 +98,14 @@ class UnrollSource(Listener):
         self._parts = expect
         self._length = length
         self._servers: dict[int, _Server] = {}
+        self._before = dict(cursors or {})
         self._changed = threading.Condition()
         self._ready: deque[Leaves] = deque()
         self._ready_unrolls = 0
         self._waiting_episodes: list[tuple[float, int]] = []
         self.env_steps = 0
         self.unrolls = 0
+        self.parcels_lost = 0
         self._thread.start()
 
     def batches(self, unrolls: int) -> Iterator[Unroll]:
@@ -126,6 +138,14 @@ class UnrollSource(Listener):
         with self._changed:
             ended, self._waiting_episodes = self._waiting_episodes, []
         return ended
+
+    def position(self) -> tuple[dict[int, int], int]:
+        """How far acceptance has come, at one moment: server identity -> last accepted parcel, of the servers that
+        were heard last; and `env_steps`."""
+        with self._changed:
+            now = {identity: server.cursor for identity, server in self._servers.items()}
+            latest = list((self._before | now).items())[-REMEMBERED:]
+            return dict(latest), self.env_steps
 
     def close(self) -> None:
         """Stop listening. What was not accepted stays with the servers."""
@@ -167,12 +187,22 @@ class UnrollSource(Listener):
         self._check_parts(hello.observation)
         server = self._servers.get(header.session)
         if server is None:
-            # A server that we do not know begins with its first unaccepted parcel, which its greeting names.
-            before = max(header.sequence - 1, 0)
-            server = self._servers[header.session] = _Server(routing, before, before)
+            cursor = self._first_cursor(header)
+            with self._changed:
+                server = self._servers[header.session] = _Server(routing, cursor, cursor)
+            log.info("a server has come: %d in this learner's life", len(self._servers))
         server.routing = routing
-        welcome = Welcome(VERSION, 0, {}, {}, 0, 0.0, 0, cursor=server.cursor, window=self._queue)
+        welcome = Welcome(VERSION, 0, 0, {}, {}, 0, 0.0, 0, cursor=server.cursor, window=self._queue)
         self._send(routing, [pack_control(MessageType.WELCOME, header.session, header.sequence, welcome)])
+
+    def _first_cursor(self, header: Header) -> int:
+        """Where a server begins that greets us for the first time in this life."""
+        named = max(header.sequence - 1, 0)  # its greeting names its first unaccepted parcel
+        before = self._before.get(header.session, named)
+        if named > before:
+            self.parcels_lost += named - before
+            log.warning("%d parcels, accepted after the last checkpoint, are lost", named - before)
+        return max(named, before)
 
     def _check_parts(self, wire: dict[str, Any]) -> None:
         if wire.keys() != {"time", "state", "length"} or type(wire["length"]) is not int or wire["length"] < 1:

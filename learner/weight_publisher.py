@@ -50,6 +50,7 @@ class WeightPublisher(Listener):
       insecure: listen on an address that other machines can reach.
       epoch: of this learner's life; servers refuse what is older than what they hold. The default counts
         milliseconds, so that a learner that starts later is a later one.
+      version: the last one that an earlier life of this learner published; counting goes on from there.
       clock: seconds, monotonic.
 
     Raises:
@@ -62,11 +63,12 @@ class WeightPublisher(Listener):
         *,
         insecure: bool = False,
         epoch: int | None = None,
+        version: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(address, name="weight-publisher", insecure=insecure)
         self.epoch = time.time_ns() // 1_000_000 if epoch is None else epoch
-        self.version = 0
+        self.version = version
         self.last_refusal = ""
         self._clock = clock
         self._peers: dict[int, _Peer] = {}

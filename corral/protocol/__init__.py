@@ -4,6 +4,7 @@ The normative text is docs/protocol.md. numpy, pyzmq and msgpack only.
 """
 
 from corral.protocol.control import (
+    Change,
     Failure,
     Hello,
     Report,
@@ -27,7 +28,7 @@ from corral.protocol.header import (
 )
 from corral.protocol.sockets import AddressError, is_private, open_dealer, open_router, remove_socket_file
 from corral.protocol.specs import Spec, TensorSpec, describe, mismatch, spec_from_wire, spec_to_wire
-from corral.protocol.status import fetch_status
+from corral.protocol.status import change_settings, fetch_status
 from corral.protocol.unrolls import TIME_SPEC, StepType, Unroll
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "TIME_SPEC",
     "VERSION",
     "AddressError",
+    "Change",
     "ErrorCode",
     "Failure",
     "Header",
@@ -52,6 +54,7 @@ __all__ = [
     "UnrollManifest",
     "WeightManifest",
     "Welcome",
+    "change_settings",
     "describe",
     "fetch_status",
     "is_private",

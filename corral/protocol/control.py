@@ -27,7 +27,9 @@ class Hello:
       role: "actor" (STEP), "client" (INFER), or "server" (towards the learner).
       versions: the protocol versions that the caller speaks.
       environments: how many environments an actor steps, one slot each; else 0.
-      first_environment: the run-wide number of the actor's first environment, which seeds its exploration.
+      environment: what an actor runs, by name and arguments; empty where it does not say.
+      first_environment: the run-wide number of the actor's first environment, which seeds its exploration;
+        -1 lets the server choose.
       epoch: on a server's weights line: of the weights that it holds (the header's sequence is their version).
       observation: the actor's observation spec; the stored unroll's spec from a server; else empty.
       action: the actor's action spec as one leaf named "action"; else empty.
@@ -36,7 +38,8 @@ class Hello:
     role: str
     versions: list[int] = field(default_factory=lambda: [VERSION])
     environments: int = 0
-    first_environment: int = 0
+    environment: str = ""
+    first_environment: int = -1
     epoch: int = 0
     observation: dict[str, Any] = field(default_factory=dict)
     action: dict[str, Any] = field(default_factory=dict)
@@ -58,6 +61,7 @@ class Welcome:
     Attributes:
       version: the protocol version that both sides speak from here on.
       session: the token of the actor's session; 0 for a client.
+      first_environment: the run-wide number of the actor's first environment; 0 for others.
       observation: leaf name -> tensor spec of the rows that the server takes.
       output: leaf name -> tensor spec of the rows that it answers with.
       max_rows: most rows of one message.
@@ -69,6 +73,7 @@ class Welcome:
 
     version: int
     session: int
+    first_environment: int
     observation: dict[str, Any]
     output: dict[str, Any]
     max_rows: int
@@ -117,6 +122,17 @@ class WeightManifest:
 
     tensors: dict[str, Any]
     checksum: bytes
+
+
+@dataclass(frozen=True)
+class Change:
+    """The body of a SET: settings that shall change while the server runs.
+
+    Attributes:
+      settings: dotted key, as in an experiment file ("server.batching.timeout_us") -> value.
+    """
+
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class ErrorCode(StrEnum):
     BUSY = "BUSY"  # no slots left: try again later
     DRAINING = "DRAINING"  # the server is about to leave: rejoin
     EXPIRED = "EXPIRED"  # no such session (its lease ended, or the server is new): rejoin and reset
+    SETTING = "SETTING"  # a setting that does not exist, does not fit, or cannot change while running
     WEIGHTS = "WEIGHTS"  # pushed weights were refused; the last good version keeps serving
     INTERNAL = "INTERNAL"  # a defect on the other side; its log has the trace
 

@@ -32,6 +32,7 @@ class MessageType(IntEnum):
     BYE = 9  # no answer: the session ends, its slots are free
     STATUS = 10  # -> REPORT: figures for people and programs
     REPORT = 11
+    SET = 12  # -> REPORT: settings that change while the server runs
     UNROLLS = 16  # -> ACCEPTED: completed unrolls
     ACCEPTED = 17
     WEIGHTS = 18  # -> TAKEN or ERROR: a policy version

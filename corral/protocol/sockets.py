@@ -13,6 +13,11 @@ import zmq
 
 from corral.protocol.limits import MAX_FRAME_BYTES, QUEUED_MESSAGES
 
+UNHEARD_MS = 8000
+"""Milliseconds for which sent bytes may lack TCP's acknowledgement, until a connection is given up (Linux)."""
+CONNECT_MS = 3000
+"""Milliseconds for which one attempt to connect may take."""
+
 
 class AddressError(ValueError):
     """An address that cannot be used: says which, why, and what to do."""
@@ -25,6 +30,7 @@ def open_dealer(context: zmq.Context, address: str) -> zmq.Socket:
     # A lost server is looked for again quickly, yet without hammering.
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
     try:
         socket.connect(address)
     except zmq.ZMQError as error:
@@ -86,6 +92,8 @@ def _open(context: zmq.Context, kind: int) -> zmq.Socket:
     # Notices a peer whose machine vanished; the sessions' leases are the authority all the same.
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 30)
+    # TCP tries a broken line at growing intervals, for minutes: a new connection finds a mended one sooner.
+    socket.setsockopt(zmq.TCP_MAXRT, UNHEARD_MS)
     return socket
 
 

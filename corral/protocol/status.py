@@ -1,12 +1,13 @@
-"""Asking a server or a learner how it does (docs/protocol.md, "Status")."""
+"""Asking a server or a learner how it does, and changing a server's settings (docs/protocol.md, "Status")."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import zmq
 
-from corral.protocol.control import Report, unpack_control
+from corral.protocol.control import Change, Failure, Report, pack_control, unpack_control
 from corral.protocol.errors import ProtocolError
 from corral.protocol.header import MessageType, pack_header, unpack_header
 from corral.protocol.sockets import open_dealer
@@ -18,14 +19,37 @@ def fetch_status(address: str, timeout_s: float = 1.0, context: zmq.Context | No
     Raises:
       AddressError: the address is malformed.
     """
-    with open_dealer(context or zmq.Context.instance(), address) as socket:
-        socket.send(pack_header(MessageType.STATUS, 0, 0))
-        if not socket.poll(int(timeout_s * 1000)):
-            return None
-        frame = socket.recv_multipart()[0]
     try:
-        if unpack_header(frame).type != MessageType.REPORT:
-            return None
-        return unpack_control(Report, frame).figures
+        return _ask(address, pack_header(MessageType.STATUS, 0, 0), timeout_s, context)
     except ProtocolError:
         return None
+
+
+def change_settings(
+    address: str, settings: Mapping[str, Any], timeout_s: float = 5.0, context: zmq.Context | None = None
+) -> dict[str, Any] | None:
+    """Change settings of the running server at `address`: all of them, or, where one is refused, none.
+
+    Args:
+      settings: dotted key ("server.batching.timeout_us") -> value.
+
+    Returns:
+      the server's figures after the change, or None where nothing answers within `timeout_s`.
+
+    Raises:
+      AddressError: the address is malformed.
+      ProtocolError: SETTING, saying what can be set; or what else the other side refused.
+    """
+    return _ask(address, pack_control(MessageType.SET, 0, 0, Change(dict(settings))), timeout_s, context)
+
+
+def _ask(address: str, frame: bytes, timeout_s: float, context: zmq.Context | None) -> dict[str, Any] | None:
+    with open_dealer(context or zmq.Context.instance(), address) as socket:
+        socket.send(frame)
+        if not socket.poll(int(timeout_s * 1000)):
+            return None
+        answer = socket.recv_multipart()[0]
+    header = unpack_header(answer)
+    if header.type == MessageType.ERROR:
+        raise unpack_control(Failure, answer).error()
+    return unpack_control(Report, answer).figures if header.type == MessageType.REPORT else None

@@ -75,3 +75,14 @@ def test_what_stays_behind_keeps_its_age(clock: Clock) -> None:
     assert batcher.reason(live=9) is Reason.TIMEOUT
     batcher.take(rows=2, requests=1, oldest=None)
     assert batcher.reason(live=9) is None
+
+
+def test_new_settings_count_for_what_waits_already(clock: Clock) -> None:
+    batcher = make(clock, 1000)
+    batcher.add(2)
+    clock.now += 0.0005
+    assert batcher.reason(live=9) is None
+    batcher.configure(BatchingSettings(timeout_us=500, max_size=8))
+    assert batcher.reason(live=9) is Reason.TIMEOUT
+    batcher.configure(BatchingSettings(timeout_us=2000, max_size=2))
+    assert batcher.reason(live=9) is Reason.FULL

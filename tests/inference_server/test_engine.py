@@ -39,6 +39,17 @@ def test_rows_are_padded_up_to_the_next_bucket(engine: Engine) -> None:
     assert [engine.padded(rows) for rows in range(1, 9)] == [1, 2, 4, 4, 8, 8, 8, 8]
 
 
+def test_fewer_buckets_pad_further_and_what_is_larger_still_fits(engine: Engine) -> None:
+    traces = engine.traces
+    engine.use_buckets((2, 4))
+    assert [engine.padded(rows) for rows in range(1, 9)] == [2, 2, 4, 4, 8, 8, 8, 8]
+    for rows in range(1, 9):
+        act(engine, rows)
+    engine.use_buckets(engine.buckets)
+    assert [engine.padded(rows) for rows in range(1, 9)] == [1, 2, 4, 4, 8, 8, 8, 8]
+    assert engine.traces == traces
+
+
 def test_no_number_of_rows_meets_a_compile(engine: Engine) -> None:
     traces = engine.traces
     for rows in range(1, 9):

@@ -279,6 +279,7 @@ TAKEN_BY_SERVERS = (
     MessageType.HEARTBEAT,
     MessageType.BYE,
     MessageType.STATUS,
+    MessageType.SET,
 )
 
 
@@ -297,7 +298,7 @@ def hello(**changes: Any) -> Frames:
 
 @cases(
     an_unknown_field=(hello(shoe_size=43), MALFORMED, "'shoe_size'"),
-    a_missing_field=(hello(versions=None), MALFORMED, "Hello has the fields ['action', 'environments'"),
+    a_missing_field=(hello(versions=None), MALFORMED, "Hello has the fields ['action', 'environment'"),
     a_text_for_a_number=(hello(environments="2"), MALFORMED, "Hello.environments is no <class 'int'>"),
     a_number_for_a_text=(hello(role=3), MALFORMED, "Hello.role is no <class 'str'>"),
     a_number_for_a_list=(hello(versions=1), MALFORMED, "Hello.versions is no list[int]"),
@@ -524,7 +525,7 @@ def peer(
 
 
 def actor_hello(**changes: Any) -> Hello:
-    good = Hello("actor", [1], 2, 50, 0, spec_to_wire(OBSERVATION), spec_to_wire({"action": ACTION}))
+    good = Hello("actor", [1], 2, "", 50, 0, spec_to_wire(OBSERVATION), spec_to_wire({"action": ACTION}))
     return Hello(**(asdict(good) | changes))
 
 

@@ -237,7 +237,7 @@ class RawLearner:
                 return header
 
     def welcome(self, hello: Header, cursor: int, window: int = 8) -> None:
-        body = Welcome(1, 0, {}, {}, 0, 0.0, 0, cursor=cursor, window=window)
+        body = Welcome(1, 0, 0, {}, {}, 0, 0.0, 0, cursor=cursor, window=window)
         self.send(pack_control(MessageType.WELCOME, hello.session, hello.sequence, body))
 
 

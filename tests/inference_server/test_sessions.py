@@ -121,3 +121,11 @@ def test_freed_slots_begin_anew(slots: Slots) -> None:
     assert not slots.steps[again].any()
     assert not slots.started[again].any()
     assert not slots.episode_return[again].any()
+
+
+def test_an_actor_that_names_no_number_gets_the_lowest_that_are_free(sessions: Sessions) -> None:
+    named = sessions.open(1, b"a", environments=2, first_environment=1)
+    first = sessions.open(2, b"b", environments=1, first_environment=-1)
+    second = sessions.open(3, b"c", environments=2, first_environment=-1)
+    assert (named.first_environment, first.first_environment, second.first_environment) == (1, 0, 3)
+    assert sessions.open(3, b"d", environments=2, first_environment=-1) is second  # a doubled HELLO

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -16,7 +17,7 @@ import pytest
 from corral.agents import AgentSettings, NetworkSettings, OptimizerSettings, VTraceAgent, load_backend
 from corral.protocol import AddressError, TensorSpec, fetch_status
 from learner import Learner, LearnerSettings, UnrollSource
-from learner.checkpoints import load, load_newest
+from learner.checkpoints import CheckpointError, load, load_newest
 from learner.learner import LearnerResult
 from tests.support.processes import process, until
 
@@ -129,6 +130,66 @@ def test_a_learner_that_is_stopped_leaves_all_that_it_has_learned(place: Place, 
     np.testing.assert_array_equal(actions, np.asarray(restored["action"]))
     np.testing.assert_array_equal(actions, np.asarray(restored["logits"]).argmax(-1))
     assert set(actions.tolist()) == {0, 1}
+
+
+def test_a_learner_goes_on_where_the_one_before_it_stopped(place: Place, tmp_path: Path) -> None:
+    first = place.learner(tmp_path)
+    with running(first) as results:
+        until(lambda: first.progress.episodes >= 3, what="three episodes")
+    before = load(Path(results[0].checkpoint))
+
+    second = place.learner(tmp_path)  # the weights that its agent began with are other ones now
+    assert second.progress.state() == {name: before.progress[name] for name in first.progress.state()}
+    state = second._trainer.state()
+    assert state.keys() == before.state.keys()
+    for name, values in before.state.items():
+        np.testing.assert_array_equal(state[name], values, err_msg=name)
+    with running(second) as results:
+        until(lambda: second.progress.training_steps >= first.progress.training_steps + 5, what="five more steps")
+        until(lambda: second.progress.env_steps > first.progress.env_steps, what="more steps")
+        status = fetch_status(place.unrolls, 10)
+        assert status is not None
+        assert status["epoch"] > before.progress["epoch"]
+        assert status["parcels_lost"] == 0  # the first one's last checkpoint knew of all that it had accepted
+    after = results[0]
+    assert after.policy_version == after.training_steps + 2  # each life publishes once before it trains
+    newest = load_newest(tmp_path / "checkpoints")
+    assert newest is not None
+    assert newest[0] == Path(after.checkpoint)
+    # The server is the same one, and so is its line in the books.
+    (identity,) = before.progress["cursors"]
+    assert newest[1].progress["cursors"][identity] > before.progress["cursors"][identity]
+
+
+def test_a_clock_that_was_set_back_makes_no_earlier_epoch(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = place.learner(tmp_path)
+    with running(first):
+        until(lambda: first.progress.training_steps >= 1, what="a training step")
+    monkeypatch.setattr(time, "time_ns", lambda: 10**9)
+    second = place.learner(tmp_path)
+    with running(second):
+        until(lambda: second.progress.training_steps > first.progress.training_steps, what="a training step")
+        assert second.figures()["epoch"] == first.figures()["epoch"] + 1
+
+
+def test_a_checkpoint_of_another_network_is_told(place: Place, tmp_path: Path) -> None:
+    learner = place.learner(tmp_path)
+    with running(learner):
+        until(lambda: learner.progress.training_steps >= 1, what="a training step")
+    other = AgentSettings(unroll_length=5, network=NetworkSettings(hidden=(9,)))
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint-.*npz does not fit this experiment: the weights do not fit"
+    ):
+        Learner(
+            place.settings(),
+            VTraceAgent(other, OBSERVATION, ACTION),
+            OptimizerSettings(),
+            target_return=None,
+            max_env_steps=1,
+            folder=tmp_path,
+        )
 
 
 def test_the_step_limit_ends_it_unsolved(place: Place, tmp_path: Path) -> None:

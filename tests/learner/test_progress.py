@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 from corral.protocol import StepType, Unroll
@@ -83,3 +85,23 @@ def test_the_episode_that_solves_is_the_last_that_counts() -> None:
     assert progress.mean_return == 10
     assert progress.episodes == 101
     assert progress.figures()["solved"] is True
+
+
+def test_what_was_restored_counts_on() -> None:
+    before = Progress(target_return=10)
+    before.add_episodes(episodes(*[9] * 60, *[10] * 60))
+    before.policy_version = 7
+    before.add_training_step(unroll([4, 4], [1, 1]), {})
+    before.env_steps = 1234
+    state = json.loads(json.dumps(before.state()))
+    after = Progress(target_return=10)
+    after.restore(state)
+    assert (after.env_steps, after.training_steps, after.episodes) == (1234, 1, 120)
+    # 40 x 9 and 60 x 10 of the last 100; forty of 10 push the nines out.
+    assert after.mean_return == before.mean_return == 9.6
+    assert after.policy_lag_p50 == 3
+    after.add_episodes(episodes(*[10] * 39))
+    assert not after.solved
+    after.add_episodes(episodes(10))
+    assert after.solved
+    assert after.episodes == 160

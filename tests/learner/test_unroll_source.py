@@ -340,3 +340,33 @@ def test_nothing_stays_open(address: str) -> None:
     for source in closed:
         source.close()
     assert psutil.Process().num_fds() == before
+
+
+def test_a_learner_that_goes_on_accepts_nothing_again_and_counts_what_was_lost(
+    address: str, stack: ExitStack
+) -> None:
+    first = UnrollSource(address, queue=20)
+    server, other = (stack.enter_context(FakeServer(address, identity)) for identity in (2**64 - 1, 5))
+    server.greet()
+    other.greet()
+    assert server.deliver(1, 10, steps=3) == 1
+    assert server.deliver(2, 20, steps=4) == 2
+    assert other.deliver(1, 11) == 1
+    cursors, steps = first.position()
+    assert (cursors, steps) == ({2**64 - 1: 2, 5: 1}, 7)
+    assert server.deliver(3, 30) == 3  # accepted behind the checkpoint: lost with the learner
+    first.close()
+
+    with UnrollSource(address, queue=20, expect=PARTS, length=LENGTH, cursors=cursors) as second:
+        # Whoever does not know yet that this is another life is told so.
+        assert other.refusal(*other.parcel(1, 11)).code == ErrorCode.EXPIRED
+        # It never heard that 1 was accepted, and sends it again.
+        assert other.greet(first_sequence=1).cursor == 1
+        assert other.deliver(1, 11) == 1
+        assert other.deliver(2, 12) == 2
+        assert server.greet(first_sequence=4).cursor == 3
+        assert second.position()[0] == {2**64 - 1: 3, 5: 2}
+        assert server.deliver(4, 40) == 4
+        assert sorted(numbers(second, 2)) == [12, 40]
+        assert second.parcels_lost == 1
+        assert second.position()[0] == {2**64 - 1: 4, 5: 2}

@@ -239,3 +239,14 @@ def test_closing_frees_the_address(address: str) -> None:
     for _ in range(2):
         WeightPublisher(address).close()
         assert not Path(address.removeprefix("ipc://")).exists()
+
+
+def test_a_later_life_counts_on_in_a_later_epoch(address: str) -> None:
+    with WeightPublisher(address, epoch=5) as first:
+        first.publish({"policy/w": np.zeros(2, np.float32)})
+        first.publish({"policy/w": np.ones(2, np.float32)})
+    with WeightPublisher(address, epoch=6, version=first.version) as second, FakeServer(address, 1) as server:
+        server.greet(5, 2)
+        assert server.unanswered()  # nothing was published in this life yet
+        assert second.publish({"policy/w": np.full(2, 3, np.float32)}) == 3
+        assert server.weights() == (6, 3, 3.0)

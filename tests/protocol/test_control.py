@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.protocol import (
+    Change,
     ErrorCode,
     Failure,
     Hello,
@@ -25,7 +26,7 @@ from corral.protocol import (
 from corral.protocol.limits import MAX_CONTROL_BYTES, MAX_TEXT
 from tests.protocol.outcome import outcome
 
-BODIES = [Hello, Welcome, Failure, UnrollManifest, WeightManifest, Report]
+BODIES = [Hello, Welcome, Failure, UnrollManifest, WeightManifest, Report, Change]
 HEAD = bytes(24)
 
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
@@ -39,12 +40,13 @@ VALUES = st.recursive(
 MAPS = st.dictionaries(st.text(max_size=5), VALUES, max_size=4)
 TEXTS = st.text(max_size=30)
 GOOD = st.one_of(
-    st.builds(Hello, TEXTS, st.lists(INTEGERS), INTEGERS, INTEGERS, INTEGERS, MAPS, MAPS),
-    st.builds(Welcome, INTEGERS, INTEGERS, MAPS, MAPS, INTEGERS, FLOATS, INTEGERS, INTEGERS, INTEGERS),
+    st.builds(Hello, TEXTS, st.lists(INTEGERS), INTEGERS, TEXTS, INTEGERS, INTEGERS, MAPS, MAPS),
+    st.builds(Welcome, INTEGERS, INTEGERS, INTEGERS, MAPS, MAPS, INTEGERS, FLOATS, INTEGERS, INTEGERS, INTEGERS),
     st.builds(Failure, TEXTS, TEXTS),
     st.builds(UnrollManifest, INTEGERS, INTEGERS, st.lists(st.lists(FLOATS, max_size=3), max_size=3)),
     st.builds(WeightManifest, MAPS, st.binary(max_size=16)),
     st.builds(Report, MAPS),
+    st.builds(Change, MAPS),
 )
 
 

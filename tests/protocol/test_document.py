@@ -14,6 +14,7 @@ from corral.protocol import (
     ENDED,
     ROW,
     VERSION,
+    Change,
     ErrorCode,
     Failure,
     Hello,
@@ -41,6 +42,7 @@ BODIES = {
     "WELCOME": Welcome,
     "ERROR": Failure,
     "REPORT": Report,
+    "SET": Change,
     "UNROLLS": UnrollManifest,
     "WEIGHTS": WeightManifest,
 }

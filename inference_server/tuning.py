@@ -1,0 +1,66 @@
+"""Settings that change while the server runs: those of batching, within what was compiled at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from corral.protocol import ErrorCode, ProtocolError
+from inference_server.settings import BatchingSettings
+
+TABLE = "server.batching."
+
+
+def changed(settings: BatchingSettings, changes: Mapping[str, Any], compiled: Sequence[int]) -> BatchingSettings:
+    """`settings` with `changes` in them, or nothing at all.
+
+    No request may meet a compile, so `max_size` and `buckets` choose among the sizes that were compiled.
+
+    Args:
+      settings: as they are now.
+      changes: dotted key ("server.batching.timeout_us") -> value.
+      compiled: the bucket sizes, ascending.
+
+    Raises:
+      ProtocolError: SETTING, naming the key, the value and what it can be.
+    """
+    values = {name: _checked(name, changes[key], compiled) for key in changes for name in [_name(key)]}
+    if values.get("buckets"):
+        values.setdefault("max_size", values["buckets"][-1])
+    elif values.keys() & {"buckets", "max_size"}:
+        largest = values.get("max_size", settings.max_size)
+        values["buckets"] = tuple(size for size in compiled if size <= largest)
+    try:
+        return replace(settings, **values)
+    except ValueError as error:
+        raise ProtocolError(ErrorCode.SETTING, f"{TABLE}{error}") from error
+
+
+def _name(key: str) -> str:
+    names = [field.name for field in fields(BatchingSettings)]
+    name = key.removeprefix(TABLE)
+    if name == key or name not in names:
+        known = ", ".join(TABLE + name for name in names)
+        raise ProtocolError(
+            ErrorCode.SETTING,
+            f"{key} cannot change while the server runs; what can: {known}. Restart it for others",
+        )
+    return name
+
+
+def _checked(name: str, value: Any, compiled: Sequence[int]) -> Any:
+    """The value, of the right type; a batch size among the compiled ones."""
+    wants_list = name == "buckets"
+    items = value if wants_list and isinstance(value, list) else [value]
+    if wants_list != isinstance(value, list) or any(type(item) is not int for item in items):
+        wanted = "a list of whole numbers" if wants_list else "a whole number"
+        raise ProtocolError(ErrorCode.SETTING, f"{TABLE}{name} must be {wanted}, not {value!r}")
+    strange = [size for size in items if size not in compiled]
+    if strange and name != "timeout_us":
+        raise ProtocolError(
+            ErrorCode.SETTING,
+            f"{TABLE}{name} = {value!r}: batches of {strange[0]} rows were not compiled when the server started, "
+            f"but these were: {', '.join(map(str, compiled))}",
+        )
+    return tuple(value) if wants_list else value
