@@ -17,12 +17,18 @@ class NetworkSettings:
     """What follows each hidden layer: the name of a Keras activation."""
     shared: bool = True
     """One torso under policy and value; else each has its own."""
+    build: str = ""
+    """"my_package.my_module:function" that makes a network of your own, in place of the one above. It takes
+    (observation, action), the environment's specs, and returns a Keras model; docs/agents.md shows one."""
 
     def __post_init__(self) -> None:
         if any(units < 1 for units in self.hidden):
             raise ValueError(f"hidden must be layer sizes of 1 or more, not {list(self.hidden)}")
         if not self.activation:
             raise ValueError("activation must name a Keras activation, such as tanh or relu")
+        module, _, function = self.build.partition(":")
+        if self.build and not all(name.isidentifier() for name in (*module.split("."), function)):
+            raise ValueError(f'build must be "module:function", such as my_networks:build, not {self.build!r}')
 
 
 @dataclass(frozen=True)

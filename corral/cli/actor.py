@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,22 +14,39 @@ def actor(
     experiment: ExperimentFile,
     overrides: Overrides = None,
     server: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Override server.address: where the server answers.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            envvar="CORRAL_SERVER_ADDRESS",
+            help="Override server.address: where the server answers.",
+        ),
     ] = None,
     environments: Annotated[int | None, typer.Option(help="Override actor.environments.")] = None,
     first_environment: Annotated[
-        int,
-        typer.Option(min=0, help="The run-wide number of this actor's first environment: no two may share one."),
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="The run-wide number of this actor's first environment, which seeds it: no two may share one. "
+            "Without it the server gives the lowest numbers that are free.",
+        ),
+    ] = None,
     seed: Seed = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A file that exists while this actor has a session: for health checks."),
+    ] = None,
 ) -> None:
     """Start one actor: it steps environments with the actions of the server's policy."""
     from corral.launch.experiment import load_experiment
+    from corral.launch.logs import log_to_stderr
+    from corral.launch.readiness import ready_mark
     from corral.launch.roles import run_actor
     from corral.launch.stopping import StopRequest
 
+    log_to_stderr()
     options = {"server.address": server, "actor.environments": environments, "run.seed": seed}
     loaded = load_experiment(experiment, with_options(overrides, options))
     stop = StopRequest()
     stop.install()
-    raise typer.Exit(run_actor(loaded, stop, first_environment=first_environment))
+    code = run_actor(loaded, stop, first_environment=first_environment, on_session=ready_mark(ready_file))
+    raise typer.Exit(code)

@@ -8,10 +8,14 @@ import typer
 
 from corral.cli import print_version
 from corral.cli.actor import actor
+from corral.cli.config import config
+from corral.cli.init import init
 from corral.cli.learner import learner
 from corral.cli.run import run
 from corral.cli.serve import serve
 from corral.cli.server import server
+from corral.cli.set import set_
+from corral.cli.status import status
 
 app = typer.Typer(
     name="corral",
@@ -42,5 +46,6 @@ def _corral(
     """
 
 
-for _command in (run, serve, server, learner, actor):
+for _command in (run, serve, server, learner, actor, init, config, status):
     app.command()(_command)
+app.command("set")(set_)

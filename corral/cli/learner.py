@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +18,14 @@ def learner(
     insecure: Insecure = False,
     seed: Seed = None,
     folder: Folder = None,
+    run_folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The run's own folder, made where it is missing. A learner that finds checkpoints there goes on "
+            "from the newest, so that it can be started again after a crash.",
+        ),
+    ] = None,
 ) -> None:
     """Start the learner of a run: servers bring it unrolls and fetch weights from it.
 
@@ -24,11 +33,12 @@ def learner(
     """
     from corral.launch.experiment import load_experiment
     from corral.launch.folder import make_run_folder
+    from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
-    from corral.launch.roles import run_learner
     from corral.launch.stopping import StopRequest
-    from corral.launch.view import say
+    from corral.launch.training import train
 
+    log_to_stderr()
     options = {
         "learner.unrolls_address": unrolls_address,
         "learner.weights_address": weights_address,
@@ -40,6 +50,4 @@ def learner(
     stop = StopRequest()
     stop.install()
     import_keras()
-    run_folder = make_run_folder(loaded)
-    say(f"checkpoints and policy go to {run_folder}")
-    raise typer.Exit(run_learner(loaded, run_folder, stop))
+    raise typer.Exit(train(loaded, run_folder or make_run_folder(loaded), stop))

@@ -22,11 +22,50 @@ Overrides: TypeAlias = Annotated[
     ),
 ]
 
+Where: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="WHERE",
+        help="A server: tcp://HOST:PORT, HOST:PORT or HOST (port 5555), or the folder of a local run.",
+    ),
+]
+
+TimeoutUs: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        help="Override server.batching.timeout_us: longest wait for a fuller batch, in microseconds; 0 never lets "
+        "the model idle."
+    ),
+]
+MaxSize: TypeAlias = Annotated[
+    int | None, typer.Option(help="Override server.batching.max_size: most rows in one batch, and in one request.")
+]
+Buckets: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZES", help="Override server.batching.buckets: batch sizes to compile, ascending, such as 1,8,48."
+    ),
+]
 Seed: TypeAlias = Annotated[int | None, typer.Option(help="Override run.seed.")]
 Folder: TypeAlias = Annotated[str | None, typer.Option(help="Override run.folder: where run folders are made.")]
 Insecure: TypeAlias = Annotated[
     bool, typer.Option("--insecure", help="Listen where other machines can reach it, without keys.")
 ]
+
+
+def batching_options(timeout_us: int | None, max_size: int | None, buckets: str | None) -> dict[str, Any]:
+    """The options of batching under their keys. Raises `UserError` for buckets that are no list of sizes."""
+    from corral.launch.errors import UserError
+
+    try:
+        sizes = None if buckets is None else [int(size) for size in buckets.split(",")]
+    except ValueError:
+        raise UserError(f"--buckets {buckets}: must be batch sizes, such as 1,8,48") from None
+    return {
+        "server.batching.timeout_us": timeout_us,
+        "server.batching.max_size": max_size,
+        "server.batching.buckets": sizes,
+    }
 
 
 def with_options(overrides: list[str] | None, options: dict[str, Any]) -> list[str]:

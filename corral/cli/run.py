@@ -8,15 +8,41 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import ExperimentFile, Folder, Overrides, Seed, with_options
+from corral.cli.options import (
+    Buckets,
+    Folder,
+    MaxSize,
+    Overrides,
+    Seed,
+    TimeoutUs,
+    batching_options,
+    with_options,
+)
 
 
 def run(
-    experiment: ExperimentFile,
+    experiment: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[EXPERIMENT]",
+            show_default=False,
+            help="The experiment file, such as examples/cartpole.toml; left out with --resume.",
+        ),
+    ] = None,
     overrides: Overrides = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with the run in this folder, from its newest checkpoint and with its own configuration.",
+        ),
+    ] = None,
     summary: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as JSON here too.")] = None,
     seed: Seed = None,
     folder: Folder = None,
+    timeout_us: TimeoutUs = None,
+    max_size: MaxSize = None,
+    buckets: Buckets = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines, even on a terminal.")] = False,
 ) -> None:
     """Train on this machine: starts a server, a learner and actors, and ends them all.
@@ -24,12 +50,21 @@ def run(
     Exits with 0 when the target is reached, 1 when it is not within the step limit or a process failed,
     2 when the experiment cannot be run, 130 after Ctrl-C.
     """
+    from corral.launch.errors import UserError
     from corral.launch.experiment import load_experiment
+    from corral.launch.folder import experiment_file
     from corral.launch.local import run_locally
 
+    if (experiment is None) == (resume is None):
+        raise UserError(
+            "name one: an experiment file, such as examples/cartpole.toml, or --resume and a run's folder"
+        )
     _require("keras", "gymnasium")
-    loaded = load_experiment(experiment, with_options(overrides, {"run.seed": seed, "run.folder": folder}))
-    raise typer.Exit(run_locally(loaded, summary=summary, plain=plain))
+    options = {"run.seed": seed, "run.folder": folder, **batching_options(timeout_us, max_size, buckets)}
+    file = experiment_file(resume) if resume else experiment
+    assert file is not None
+    loaded = load_experiment(file, with_options(overrides, options))
+    raise typer.Exit(run_locally(loaded, resume=resume, summary=summary, plain=plain))
 
 
 def _require(*modules: str) -> None:

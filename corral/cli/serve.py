@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corral.cli.options import Insecure
+from corral.cli.options import Buckets, Insecure, batching_options
 
 if TYPE_CHECKING:
     from corral.agents import Agent
@@ -22,18 +22,22 @@ def serve(
     timeout_us: Annotated[
         int, typer.Option(help="Longest wait for a fuller batch, in microseconds; 0 never lets the model idle.")
     ] = 0,
+    buckets: Buckets = None,
     insecure: Insecure = False,
 ) -> None:
     """Serve a saved Keras model: `PolicyClient(address).infer(rows)` from any number of threads and processes."""
     from corral.launch.errors import UserError
+    from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
     from corral.launch.roles import serve as serve_until_stopped
     from corral.launch.stopping import StopRequest
     from corral.launch.view import say
     from inference_server.settings import BatchingSettings, ServerSettings
 
+    log_to_stderr()
     try:
-        batching = BatchingSettings(timeout_us=timeout_us, max_size=max_size)
+        sizes = batching_options(None, None, buckets)["server.batching.buckets"] or ()
+        batching = BatchingSettings(timeout_us=timeout_us, max_size=max_size, buckets=tuple(sizes))
         settings = ServerSettings(address=address, insecure=insecure, batching=batching)
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from error

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import ExperimentFile, Insecure, Overrides, with_options
+from corral.cli.options import (
+    Buckets,
+    ExperimentFile,
+    Insecure,
+    MaxSize,
+    Overrides,
+    TimeoutUs,
+    batching_options,
+    with_options,
+)
 
 
 def server(
@@ -14,15 +23,21 @@ def server(
     overrides: Overrides = None,
     address: Annotated[str | None, typer.Option(help="Override server.address: where actors connect.")] = None,
     insecure: Insecure = False,
+    timeout_us: TimeoutUs = None,
+    max_size: MaxSize = None,
+    buckets: Buckets = None,
 ) -> None:
     """Start the inference server of a run: it answers actors and takes its weights from the learner."""
     from corral.launch.experiment import load_experiment
+    from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
     from corral.launch.roles import run_server
     from corral.launch.stopping import StopRequest
     from corral.launch.view import say
 
+    log_to_stderr()
     options = {"server.address": address, "server.insecure": insecure or None}
+    options |= batching_options(timeout_us, max_size, buckets)
     loaded = load_experiment(experiment, with_options(overrides, options))
     stop = StopRequest()
     stop.install()

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from corral.launch.leaving import leave
 from corral.launch.lifeline import sweep, watch
+from corral.launch.logs import log_to_stderr
 from corral.launch.stopping import StopRequest
 from corral.launch.workdir import put_working_directory_on_path
 
@@ -38,6 +40,7 @@ def main(arguments: list[str]) -> int:
     stop.install()
     watch(stop, on_lost)
     put_working_directory_on_path()
+    log_to_stderr()
     try:
         return _run(role, Path(run_folder), folder, stop, *number)
     except Exception:
@@ -51,9 +54,14 @@ def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
     from corral.launch import roles
     from corral.launch.errors import guarded
     from corral.launch.experiment import Experiment
+    from corral.launch.folder import EXPERIMENT, life
+    from corral.launch.seeds import seed_of_life
     from corral.launch.sockets import local_addresses
 
-    experiment = local_addresses(Experiment.read(run_folder / "experiment.json"), sockets)
+    experiment = local_addresses(Experiment.read(run_folder / EXPERIMENT), sockets)
+    seed = seed_of_life(experiment.run.seed, life(run_folder))
+    if role != "learner":
+        experiment = replace(experiment, run=replace(experiment.run, seed=seed))
     match role:
         case "server":
             return guarded(lambda: roles.run_server(experiment, stop))

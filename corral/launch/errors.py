@@ -15,6 +15,9 @@ _EXTRAS = {
     "typer": "actor",
     "rich": "actor",
     "pydantic": "actor",
+    "tomlkit": "actor",
+    "tensorboardX": "server",
+    "matplotlib": "server",
 }
 
 # Errors of the rooms whose text is meant for a person.
@@ -22,6 +25,7 @@ _EXPECTED = {
     "corral.protocol.errors": "ProtocolError",
     "corral.protocol.sockets": "AddressError",
     "actor_client.environments": "BadEnvironmentError",
+    "learner.checkpoints": "CheckpointError",
 }
 
 USER_ERROR = 2

@@ -1,23 +1,44 @@
-"""The folder of one run: its experiment, logs, checkpoints, policy, result and summary."""
+"""The folder of one run: what it was, how it went, and what it left.
+
+experiment.json   the effective configuration
+run.json          seed, versions, git commit, and every start
+logs/             what each process wrote
+metrics.jsonl     figures over time, a JSON object a line; tensorboard/ holds the same
+checkpoints/      what training goes on from
+policy.keras      the trained policy
+result.json       how training ended; missing while it goes on
+summary.json      what the run came to
+curve.png         mean return over environment steps
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 import time
 from pathlib import Path
+from typing import IO, Any
 
+from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
+from corral.launch.provenance import git_commit, versions
 
 EXPERIMENT = "experiment.json"
-SUMMARY = "summary.json"
+RUN = "run.json"
+LOGS = "logs"
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
 POLICY = "policy.keras"
+RESULT = "result.json"
+SUMMARY = "summary.json"
+CURVE = "curve.png"
+LOCK = ".lock"
 
 
 def make_run_folder(experiment: Experiment) -> Path:
-    """A new folder `<run.folder>/<run.name>-<time>` with the effective experiment and `logs/` in it.
-
-    Raises `OSError` where it cannot be made.
-    """
+    """A new folder `<run.folder>/<run.name>-<time>`. Raises `OSError` where it cannot be made."""
     parent = Path(experiment.run.folder)
     parent.mkdir(parents=True, exist_ok=True)
     stamp = f"{experiment.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -26,9 +47,83 @@ def make_run_folder(experiment: Experiment) -> Path:
         folder = parent / (stamp if number == 1 else f"{stamp}-{number}")
         try:
             folder.mkdir()
-            break
+            return folder
         except FileExistsError:
             number += 1
-    (folder / "logs").mkdir()
+
+
+def hold(folder: Path) -> IO[str]:
+    """Keep every other run out of `folder` until the file returned is closed, or this process ends.
+
+    Raises `UserError` where another one is there.
+    """
+    import fcntl  # not on Windows, where actors run all the same
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / LOCK).open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise UserError(f"{folder} is in use: a run goes on there. Stop it first, or take another folder") from None
+    return lock
+
+
+def begin(folder: Path, experiment: Experiment, server_address: str) -> None:
+    """Write down that a run begins in `folder`, or goes on there, and take away what would pass for its result.
+
+    Args:
+      server_address: where its server answers, for `corral set` and `corral status`.
+    """
+    (folder / LOGS).mkdir(parents=True, exist_ok=True)
     experiment.write_effective(folder / EXPERIMENT)
-    return folder
+    (folder / RESULT).unlink(missing_ok=True)
+    start = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "server_address": server_address,
+        "git_commit": git_commit(),
+        "versions": versions(),
+    }
+    write_json(folder / RUN, {"seed": experiment.run.seed, "starts": [*_starts(folder), start]})
+
+
+def life(folder: Path) -> int:
+    """How often the run in `folder` was resumed."""
+    return max(0, len(_starts(folder)) - 1)
+
+
+def server_address(folder: Path) -> str:
+    """Where the server of the run in `folder` answered when it began last. Raises `UserError`."""
+    starts = _starts(folder)
+    if not starts:
+        raise UserError(f"{folder} is no run's folder: it has no {RUN}")
+    return str(starts[-1]["server_address"])
+
+
+def experiment_file(folder: Path) -> Path:
+    """The effective configuration of the run in `folder`. Raises `UserError` where there is none."""
+    path = folder / EXPERIMENT
+    if not path.is_file():
+        raise UserError(f"{folder} is no run's folder: it has no {EXPERIMENT}")
+    return path
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` at once or not at all: a reader never meets half a file."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(value, indent=2, default=float) + "\n")
+    draft.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote; nothing where there is no such file, or another kind of one."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _starts(folder: Path) -> list[dict[str, Any]]:
+    return list(read_json(folder / RUN).get("starts", []))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import sys
@@ -10,22 +9,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from corral.launch.clock import process_started
-from corral.launch.errors import USER_ERROR, print_error
+from corral.launch.errors import USER_ERROR
 from corral.launch.experiment import Experiment
-from corral.launch.folder import SUMMARY, make_run_folder
+from corral.launch.folder import LOGS, RESULT, begin, hold, make_run_folder
 from corral.launch.poller import Fetch, StatusPoller
 from corral.launch.processes import Child, describe_exit, end
 from corral.launch.progress import Progress
-from corral.launch.roles import RESULT, write_json
 from corral.launch.sockets import local_addresses, make_socket_folder
-from corral.launch.summary import result_line, summarize
-from corral.launch.view import View, open_view, say
+from corral.launch.summary import Outcome, conclude, learner_outcome
+from corral.launch.view import View, open_view
+from corral.launch.watcher import PERIOD_S, Watcher
 
 _PATIENCE_S = 0.02
 """Seconds between two looks at the processes."""
@@ -42,6 +39,7 @@ def child_command(role: str, run_folder: Path, socket_folder: Path, number: int)
 def run_locally(
     experiment: Experiment,
     *,
+    resume: Path | None = None,
     summary: Path | None = None,
     plain: bool = False,
     commands: Commands = child_command,
@@ -53,6 +51,7 @@ def run_locally(
     Whatever happens, no process and no socket is left behind. Call it on the main thread.
 
     Args:
+      resume: the folder of an earlier run, which goes on from its newest checkpoint; None makes a new one.
       summary: where to write the summary, beside the run's own folder.
       plain: print lines even on a terminal.
       commands: what starts each process.
@@ -60,45 +59,35 @@ def run_locally(
 
     Raises:
       OSError: the run's folder or the summary's cannot be made.
+      UserError: another run goes on in the folder.
     """
     if summary is not None:
         summary.parent.mkdir(parents=True, exist_ok=True)
         with open(summary, "a"):
             pass  # better to fail now than when all is done
-    return LocalRun(experiment, commands, fetch).run(summary, plain)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-      code: the exit code.
-      word: what the line of result begins with.
-      error: what went wrong, for a person; empty where nothing did.
-    """
-
-    code: int
-    word: str
-    error: str = ""
+    return LocalRun(experiment, resume, commands, fetch).run(summary, plain)
 
 
 class LocalRun:
     """The processes of one run and what is known of them."""
 
-    def __init__(self, experiment: Experiment, commands: Commands, fetch: Fetch | None) -> None:
+    def __init__(
+        self, experiment: Experiment, resume: Path | None, commands: Commands, fetch: Fetch | None
+    ) -> None:
         self._experiment = experiment
         self._signal = 0
         self._hurry = threading.Event()
         self._woken = threading.Event()
         self._sockets = make_socket_folder()
         try:
-            self._folder = make_run_folder(experiment)
+            local = local_addresses(experiment, self._sockets)
+            self._folder = resume or make_run_folder(experiment)
+            self._lock = hold(self._folder)
+            begin(self._folder, experiment, local.server.address)
         except BaseException:
             shutil.rmtree(self._sockets, ignore_errors=True)
             raise
         self._children = self._make_children(commands)
-        local = local_addresses(experiment, self._sockets)
         addresses = {"server": local.server.address, "learner": local.learner.unrolls_address}
         self._poller = StatusPoller(addresses, fetch)
 
@@ -112,7 +101,7 @@ class LocalRun:
                 progress = self._final_progress()
             finally:
                 self._end()
-        return self._report(outcome, progress, summary)
+        return conclude(self._folder, progress, outcome, summary)
 
     def _make_children(self, commands: Commands) -> dict[str, Child]:
         # The two that import TensorFlow first: everything waits for them.
@@ -123,7 +112,7 @@ class LocalRun:
             name: Child(
                 name,
                 commands(role, self._folder, self._sockets, number),
-                self._folder / "logs" / f"{name}.log",
+                self._folder / LOGS / f"{name}.log",
             )
             for name, role, number in names
         }
@@ -131,22 +120,22 @@ class LocalRun:
     def _watch(self, plain: bool) -> Outcome:
         """Keep the processes going and show it, until the run ends one way or another."""
         self._poller.start()
-        view = open_view(plain)
+        watcher = Watcher(self._folder, open_view(plain))
         try:
             due = 0.0
             while True:
                 if self._signal:
                     return Outcome(128 + self._signal, "stopped")
                 for child in self._children.values():
-                    outcome = self._look_at(child, view)
+                    outcome = self._look_at(child, watcher.view)
                     if outcome is not None:
                         return outcome
                 if time.monotonic() >= due:
-                    view.show(self._progress())
-                    due = time.monotonic() + view.period_s
+                    watcher.tell(self._progress())
+                    due = time.monotonic() + PERIOD_S
                 self._woken.wait(_PATIENCE_S)
         finally:
-            view.close()
+            watcher.close()
 
     def _look_at(self, child: Child, view: View) -> Outcome | None:
         """Restart a process that crashed; the run's outcome where that ends it."""
@@ -154,19 +143,15 @@ class LocalRun:
         if code is None:
             return None
         if child.name == "learner" and code in (0, 1) and (self._folder / RESULT).exists():
-            return self._finished(code)
+            return learner_outcome(code, self._experiment.run)
         if code == USER_ERROR:
-            return Outcome(USER_ERROR, "failed", child.last_error() or _crash(child, code))
-        if child.name == "learner" or not child.restart():
+            return Outcome(USER_ERROR, "failed", _told(child) or _crash(child, code))
+        words = child.last_lines(1) if code >= 0 else []
+        if not child.restart():
             return Outcome(1, "failed", _crash(child, code))
-        view.note(f"{child.name} ended ({describe_exit(code)}) and was started again; see {child.log}")
+        last = f": {words[0].strip()}" if words else ""
+        view.note(f"{child.name} ended ({describe_exit(code)}) and was started again; see {child.log}{last}")
         return None
-
-    def _finished(self, code: int) -> Outcome:
-        run = self._experiment.run
-        if code == 0:
-            return Outcome(0, "solved" if run.target_return is not None else "finished")
-        return Outcome(1, f"not solved (target {run.target_return:g}, step limit {run.max_env_steps:,})")
 
     def _progress(self) -> Progress:
         figures = self._poller.figures
@@ -195,16 +180,6 @@ class LocalRun:
             end(group, self._hurry)
         shutil.rmtree(self._sockets, ignore_errors=True)
 
-    def _report(self, outcome: Outcome, progress: Progress, summary: Path | None) -> int:
-        result = _read_result(self._folder / RESULT)
-        figures = summarize(progress, result)
-        for path in filter(None, (self._folder / SUMMARY, summary)):
-            write_json(path, figures)
-        if outcome.error:
-            print_error(outcome.error)
-        say(result_line(figures, outcome.word, self._folder))
-        return outcome.code
-
     @contextmanager
     def _signals(self) -> Iterator[None]:
         """Take SIGINT, SIGTERM and SIGHUP as requests to end; a second one ends the processes at once."""
@@ -231,9 +206,7 @@ def _crash(child: Child, code: int) -> str:
     )
 
 
-def _read_result(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+def _told(child: Child) -> str | None:
+    """The error that a process told, and where the rest of it stands."""
+    error = child.last_error()
+    return error and f"{error}\n  ({child.name}; its log is {child.log})"

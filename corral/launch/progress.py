@@ -66,7 +66,8 @@ class Progress:
         parts = [
             ("{:,.0f} steps", self.env_steps or None),
             ("{:,.0f} steps/s", number(server, "rows_per_s") if speed is None else speed),
-            ("batch {:.1f}", number(server, "mean_batch")),
+            ("batch {:.1f}", number(server, "recent_batch") or number(server, "mean_batch")),
+            ("timeout {:,.0f} us", number(server, "timeout_us")),
             ("latency p50 {:.1f} ms", number(server, "latency_p50_ms")),
             ("p99 {:.1f} ms", number(server, "latency_p99_ms")),
             ("policy {:.0f}", version),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
+from corral.launch.folder import RESULT, write_json
 from corral.launch.stopping import StopRequest
 
 if TYPE_CHECKING:
     from corral.agents import Agent
-
-RESULT = "result.json"
-"""What the learner leaves in the run's folder when it ends by itself or is asked to."""
+    from learner import Learner
 
 
 def run_server(experiment: Experiment, stop: StopRequest, on_ready: Callable[[], None] = lambda: None) -> int:
@@ -30,6 +27,7 @@ def run_server(experiment: Experiment, stop: StopRequest, on_ready: Callable[[],
         experiment.server,
         lambda: _agent(experiment),
         seed=experiment.run.seed,
+        environment=experiment.environment.label,
         learner=(experiment.learner.unrolls_address, experiment.learner.weights_address),
     )
     return serve(server, stop, on_ready)
@@ -54,7 +52,12 @@ def _unless_asked(stop: StopRequest) -> None:
         raise _AskedToStopError
 
 
-def run_learner(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
+def run_learner(
+    experiment: Experiment,
+    folder: Path,
+    stop: StopRequest,
+    on_start: Callable[[Learner], None] = lambda learner: None,
+) -> int:
     """Train until the target or the step limit is reached, or until asked to stop; leaves `RESULT`.
 
     Returns 0 where the target was reached, there was none, or the learner was asked to stop; else 1.
@@ -73,6 +76,7 @@ def run_learner(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
         folder=folder,
     )
     stop.call(learner.stop)
+    on_start(learner)
     result = learner.run()
     write_json(folder / RESULT, asdict(result))
     if stop.asked:
@@ -80,7 +84,13 @@ def run_learner(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
     return 0 if result.solved or experiment.run.target_return is None else 1
 
 
-def run_actor(experiment: Experiment, stop: StopRequest, *, first_environment: int) -> int:
+def run_actor(
+    experiment: Experiment,
+    stop: StopRequest,
+    *,
+    first_environment: int | None,
+    on_session: Callable[[bool], None] = lambda has_one: None,
+) -> int:
     """Step environments with the server's policy until asked to stop."""
     from actor_client.runner import run_actor as run
 
@@ -93,15 +103,9 @@ def run_actor(experiment: Experiment, stop: StopRequest, *, first_environment: i
         first_environment=first_environment,
         seed=experiment.run.seed,
         stop=asked,
+        on_session=on_session,
     )
     return stop.exit_code
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` at once or not at all: a reader never meets half a file."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(value, indent=2, default=float) + "\n")
-    draft.replace(path)
 
 
 def _agent(experiment: Experiment) -> Agent:

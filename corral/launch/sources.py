@@ -11,6 +11,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment, ExperimentError, hints
 
 PREFIX = "CORRAL_"
@@ -89,6 +90,14 @@ def parse_value(text: str) -> Any:
     return document["value"] if list(document) == ["value"] else text
 
 
+def read_override(text: str) -> tuple[str, Any]:
+    """The dotted key and the value of "key=value". Raises `UserError` for anything else."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise UserError(f"{text}: expected key=value, such as server.batching.timeout_us=500")
+    return key.strip(), parse_value(value.strip())
+
+
 def _from_file(path: Path) -> tuple[Key, Given]:
     return (), Given(read_file(path), str(path))
 
@@ -109,12 +118,12 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterat
 
 def _from_overrides(overrides: Sequence[str], problems: list[str]) -> Iterator[tuple[Key, Given]]:
     for text in overrides:
-        key, separator, value = text.partition("=")
-        if separator and key.strip():
-            value = value.strip()
-            yield tuple(key.strip().split(".")), Given(parse_value(value), f"--set {text}", value)
+        try:
+            key, value = read_override(text)
+        except UserError as error:
+            problems.append(f"--set {error}")
         else:
-            problems.append(f"--set {text}: expected key=value, such as server.batching.timeout_us=500")
+            yield tuple(key.split(".")), Given(value, f"--set {text}", text.partition("=")[2].strip())
 
 
 def _leaves(kind: Any, ahead: Key, behind: Key, given: Given) -> Iterator[tuple[Key, Given] | str]:

@@ -4,11 +4,57 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corral.launch.folder import CHECKPOINTS, POLICY
+from corral.launch.curve import draw_curve
+from corral.launch.errors import print_error
+from corral.launch.folder import CHECKPOINTS, CURVE, LOGS, POLICY, RESULT, SUMMARY, read_json, write_json
 from corral.launch.progress import Progress, number
+from corral.launch.settings import RunSettings
+from corral.launch.view import say
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+      code: the exit code.
+      word: what the line of result begins with.
+      error: what went wrong, for a person; empty where nothing did.
+    """
+
+    code: int
+    word: str
+    error: str = ""
+
+
+def learner_outcome(code: int, run: RunSettings) -> Outcome:
+    """What a learner's exit code means, where it left a result: 0 or 1."""
+    if code == 0:
+        return Outcome(0, "solved" if run.target_return is not None else "finished")
+    return Outcome(1, f"not solved (target {run.target_return:g}, step limit {run.max_env_steps:,})")
+
+
+def conclude(folder: Path, progress: Progress, outcome: Outcome, summary: Path | None = None) -> int:
+    """Write down and say what the run in `folder` came to; the exit code.
+
+    Args:
+      progress: the run at its end.
+      summary: where the summary goes too.
+    """
+    figures = summarize(progress, read_json(folder / RESULT))
+    for path in filter(None, (folder / SUMMARY, summary)):
+        write_json(path, figures)
+    draw_curve(folder, progress.run)
+    if outcome.error:
+        print_error(outcome.error)
+    if outcome.word not in ("solved", "finished") and (folder / CHECKPOINTS).is_dir():
+        say(f"go on with: corral run --resume {folder}")
+    say(result_line(figures, outcome.word, folder))
+    return outcome.code
 
 
 def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +91,9 @@ def result_line(summary: Mapping[str, Any], outcome: str, folder: Path) -> str:
     kept = [f"policy {folder / POLICY}"] if (folder / POLICY).exists() else []
     if (folder / CHECKPOINTS).is_dir():
         kept.append(f"checkpoints {folder / CHECKPOINTS}/")
-    kept = kept or [f"logs {folder / 'logs'}/"]
+    if (folder / CURVE).exists():
+        kept.append(f"curve {folder / CURVE}")
+    kept = kept or [f"logs {folder / LOGS}/"]
     return (
         f"{outcome}: {reached} after {summary['env_steps']:,} steps in {summary['wall_s']:.1f} s "
         f"({summary['env_steps_per_s'] or 0:,.0f} steps/s); {', '.join(kept)}"

@@ -64,6 +64,7 @@ def test_a_signal_ends_everything_in_order(fake_run: FakeRun, number: int, expec
     assert last.startswith("stopped: ")
     assert "policy.keras" in last
     assert "checkpoints/" in last
+    assert f"go on with: corral run --resume {fake_run.run_folder}\n" in out
     assert fake_run.read_summary()["solved"] is False
     fake_run.assert_nothing_is_left()
 
@@ -80,8 +81,8 @@ def test_a_second_signal_does_not_wait_for_what_will_not_stop(fake_run: FakeRun)
     fake_run.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("name", ["server", "actor-1"])
-def test_a_killed_server_or_actor_is_started_again(fake_run: FakeRun, name: str) -> None:
+@pytest.mark.parametrize("name", ["server", "learner", "actor-1"])
+def test_what_was_killed_is_started_again(fake_run: FakeRun, name: str) -> None:
     fake_run.start()
     fake_run.all_pids()
     first = fake_run.pid(name)
@@ -105,30 +106,23 @@ def test_what_always_crashes_is_not_started_for_ever(fake_run: FakeRun) -> None:
 
 
 @pytest.mark.parametrize("exit_code", [1, 3, 0])
-def test_a_crash_of_the_learner_ends_the_run(fake_run: FakeRun, exit_code: int) -> None:
+def test_a_learner_that_always_crashes_ends_the_run(fake_run: FakeRun, exit_code: int) -> None:
     code, out, err = fake_run.start(learner={"exit": exit_code}).result()
     assert code == 1
+    assert out.count(f"learner ended (exit code {exit_code}) and was started again") == 5
     log = fake_run.run_folder / "logs" / "learner.log"
+    assert f"and was started again; see {log}: something broke" in out
     assert err.startswith(f"error: learner ended (exit code {exit_code}); its log is {log}:")
     assert "  | something broke" in err
     assert out.splitlines()[-1].startswith("failed: ")
     fake_run.assert_nothing_is_left()
 
 
-def test_a_killed_learner_ends_the_run(fake_run: FakeRun) -> None:
-    fake_run.start()
-    fake_run.all_pids()
-    os.kill(fake_run.pid("learner"), signal.SIGKILL)
-    code, _, err = fake_run.result()
-    assert code == 1
-    assert "learner ended (killed by SIGKILL)" in err
-    fake_run.assert_nothing_is_left()
-
-
 def test_what_the_user_can_mend_is_said_once_and_not_tried_again(fake_run: FakeRun) -> None:
     code, out, err = fake_run.start(actor_0={"error": "no environment is called Cartpol-v1"}).result()
     assert code == 2
-    assert err == "error: no environment is called Cartpol-v1\n"
+    log = fake_run.run_folder / "logs" / "actor-0.log"
+    assert err == f"error: no environment is called Cartpol-v1\n  (actor-0; its log is {log})\n"
     assert "started again" not in out
     fake_run.assert_nothing_is_left()
 

@@ -1,0 +1,36 @@
+"""`corral set`: settings of a running server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from corral.cli.options import Where
+
+
+def set_(
+    where: Where,
+    changes: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY=VALUE...", help="What to change, such as server.batching.timeout_us=500."),
+    ],
+) -> None:
+    """Change settings of a running server: between two batches, without dropping a request.
+
+    server.batching.timeout_us, server.batching.max_size and server.batching.buckets can change; the sizes must be
+    among those that the server compiled when it started. The next start begins with the experiment's own again.
+    """
+    from corral.launch.sources import read_override
+    from corral.launch.view import say
+    from corral.launch.whereabouts import find_server
+    from corral.protocol import change_settings
+
+    address = find_server(where)
+    figures = change_settings(address, dict(map(read_override, changes)))
+    if figures is None:
+        raise TimeoutError(f"no answer from {address}: does a server run there?")
+    say(
+        f"{address}: timeout_us = {figures['timeout_us']}, max_size = {figures['max_size']}, "
+        f"buckets = {figures['buckets']}"
+    )

@@ -1,0 +1,47 @@
+"""`corral status`: how a running server or learner does."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from corral.cli.options import Where
+
+
+def status(
+    where: Where = "127.0.0.1",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    timeout_s: Annotated[float, typer.Option(min=0, help="Seconds to wait for an answer.")] = 2.0,
+) -> None:
+    """Print the figures of a running server or learner.
+
+    Exits with 0 where it is ready, with 1 where it is not ready yet or nothing answers: a health check.
+    """
+    from corral.launch.view import say
+    from corral.launch.whereabouts import find_server
+    from corral.protocol import fetch_status
+
+    address = find_server(where)
+    figures = fetch_status(address, timeout_s)
+    if figures is None:
+        raise TimeoutError(f"no answer from {address} within {timeout_s:g} s: does a server or learner run there?")
+    say(json.dumps(figures, indent=2) if as_json else as_table(figures))
+    raise typer.Exit(0 if figures.get("ready") else 1)
+
+
+def as_table(figures: dict[str, object]) -> str:
+    """The figures, a line each."""
+    width = max(map(len, figures))
+    return "\n".join(f"{name:{width}}  {_shown(value)}" for name, value in figures.items())
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)

@@ -1,0 +1,112 @@
+"""A run's figures over time: a JSON object a line, and the same as TensorBoard scalars."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from corral.launch.folder import METRICS, TENSORBOARD
+from corral.launch.progress import Progress, number
+
+log = logging.getLogger(__name__)
+
+SHORTEST_S, LONGEST_S = 0.25, 10.0
+"""Seconds between two lines: dense at first, for runs of seconds, and sparse later, for runs of days."""
+
+_SERVER = {
+    "rows_per_s": "server/rows_per_s",
+    "recent_batch": "server/batch",
+    "latency_p50_ms": "server/latency_p50_ms",
+    "latency_p99_ms": "server/latency_p99_ms",
+    "timeout_us": "server/timeout_us",
+    "actors": "server/actors",
+    "environments": "server/environments",
+    "unrolls_shed": "server/unrolls_shed",
+}
+_LEARNER = {
+    "training_steps": "learner/training_steps",
+    "policy_version": "learner/policy_version",
+    "policy_lag_p50": "learner/policy_lag",
+    "episodes": "learner/episodes",
+}
+
+
+class MetricsLog:
+    """Writes how a run goes, in its folder. A disk that is full costs the figures, never the run.
+
+    Args:
+      folder: the run's.
+      clock: seconds since the epoch.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._due_s = 0.0
+        self._steps = -1
+        self._scalars: Any = None
+        self._failed = False
+
+    def record(self, progress: Progress) -> None:
+        """Write a line, if it is time for one and training has gone on since the last."""
+        if progress.elapsed_s < self._due_s or progress.env_steps == self._steps or not progress.env_steps:
+            return
+        self._due_s = progress.elapsed_s + min(max(SHORTEST_S, progress.elapsed_s / 400), LONGEST_S)
+        self._steps = progress.env_steps
+        if self._failed:
+            return
+        try:
+            self._write(figures(progress))
+        except OSError as error:
+            self._failed = True
+            log.error("metrics are not written any more: %s", error)
+
+    def close(self) -> None:
+        """Write out what waits."""
+        if self._scalars is not None:
+            self._scalars.close()
+
+    def _write(self, values: dict[str, float]) -> None:
+        now = self._clock()
+        with (self._folder / METRICS).open("a") as file:
+            file.write(json.dumps({"time": round(now, 3), **values}) + "\n")
+        if self._scalars is None:
+            from tensorboardX import SummaryWriter  # takes a moment: not before training has begun
+
+            self._scalars = SummaryWriter(str(self._folder / TENSORBOARD), flush_secs=5)
+        for name, value in values.items():
+            if name != "env_steps":
+                self._scalars.add_scalar(name, value, int(values["env_steps"]), walltime=now)
+
+
+def figures(progress: Progress) -> dict[str, float]:
+    """The figures of one moment, flat, by name; what nobody knows is left out."""
+    losses = progress.learner.get("losses") or {}
+    values: dict[str, float | None] = {
+        "env_steps": progress.env_steps,
+        "elapsed_s": round(progress.elapsed_s, 3),
+        "mean_return": progress.mean_return,
+        **{name: number(progress.server, key) for key, name in _SERVER.items()},
+        **{name: number(progress.learner, key) for key, name in _LEARNER.items()},
+        **{f"training/{name}": number(losses, name) for name in losses},
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The lines of the run in `folder`, in order; half a line, from a disk that was full, is passed over."""
+    try:
+        lines = (folder / METRICS).read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found

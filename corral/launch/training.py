@@ -1,0 +1,80 @@
+"""`corral learner`: a learner that is watched, and recorded in its run's folder, by its own process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from corral.launch.clock import process_started
+from corral.launch.experiment import Experiment
+from corral.launch.folder import LOGS, begin, hold
+from corral.launch.logs import log_to_file
+from corral.launch.poller import StatusPoller
+from corral.launch.progress import Progress
+from corral.launch.roles import run_learner
+from corral.launch.stopping import StopRequest
+from corral.launch.summary import Outcome, conclude, learner_outcome
+from corral.launch.view import PlainView, say
+from corral.launch.watcher import PERIOD_S, Watcher
+from learner import Learner
+
+
+def train(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
+    """Run the learner to its end, show how it goes, and leave everything in `folder`; the exit code.
+
+    A folder with checkpoints in it goes on from the newest.
+
+    Raises:
+      UserError: another run goes on in the folder.
+      AddressError, CheckpointError: see `Learner`.
+    """
+    with hold(folder):
+        begin(folder, experiment, experiment.server.address)
+        log_to_file(folder / LOGS / "learner.log")
+        say(f"everything goes to {folder}")
+        watch = _Watch(experiment, folder)
+        try:
+            code = run_learner(experiment, folder, stop, watch.start)
+        finally:
+            progress = watch.end()
+        outcome = Outcome(code, "stopped") if stop.asked else learner_outcome(code, experiment.run)
+        return conclude(folder, progress, outcome)
+
+
+class _Watch:
+    """Looks at the learner, and at the server where it answers, on a thread of its own."""
+
+    def __init__(self, experiment: Experiment, folder: Path) -> None:
+        self._experiment = experiment
+        self._watcher = Watcher(folder, PlainView())
+        self._poller = StatusPoller({"server": experiment.server.address})
+        self._learner: Learner | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self, learner: Learner) -> None:
+        """Begin to look."""
+        self._learner = learner
+        self._poller.start()
+        self._thread.start()
+
+    def end(self) -> Progress:
+        """Look a last time."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(5)
+        self._poller.stop()
+        progress = self._progress()
+        self._watcher.tell(progress)
+        self._watcher.close()
+        return progress
+
+    def _run(self) -> None:
+        while not self._ended.wait(PERIOD_S):
+            self._watcher.tell(self._progress())
+
+    def _progress(self) -> Progress:
+        elapsed_s = time.monotonic() - process_started()
+        learner = self._learner.figures() if self._learner else {}
+        return Progress(self._experiment.run, elapsed_s, self._poller.figures.get("server", {}), learner)

@@ -1,0 +1,33 @@
+"""Whoever watches a run: shows it to a person, and writes its figures down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from corral.launch.metrics import MetricsLog
+from corral.launch.progress import Progress
+from corral.launch.view import View
+
+PERIOD_S = 0.25
+"""Seconds between two looks at a run."""
+
+
+class Watcher:
+    """Tell it how the run stands, every `PERIOD_S`."""
+
+    def __init__(self, folder: Path, view: View) -> None:
+        self.view = view
+        self._metrics = MetricsLog(folder)
+        self._show_at_s = 0.0
+
+    def tell(self, progress: Progress) -> None:
+        """How the run stands now."""
+        self._metrics.record(progress)
+        if progress.elapsed_s >= self._show_at_s:
+            self._show_at_s = progress.elapsed_s + self.view.period_s
+            self.view.show(progress)
+
+    def close(self) -> None:
+        """Leave the terminal as it was, and the files complete."""
+        self.view.close()
+        self._metrics.close()
