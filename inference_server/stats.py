@@ -49,7 +49,8 @@ class Stats:
     def error(self, code: str, text: str) -> None:
         """An ERROR was sent."""
         self.errors[code] += 1
-        if code != ErrorCode.NOT_READY:  # every actor asks again and again until the first weights are here
+        # Every actor asks again and again until the first weights are here; a setting is told to who would set it.
+        if code not in (ErrorCode.NOT_READY, ErrorCode.SETTING):
             self.last_errors.append(f"{code}: {text}")
 
     def tick(self) -> None:

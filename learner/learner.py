@@ -35,7 +35,8 @@ class LearnerResult:
     Attributes:
       solved: whether the target was reached.
       mean_return: of the last 100 training episodes.
-      env_steps, training_steps, episodes: totals.
+      env_steps, training_steps, episodes: totals, over all of the run's lives.
+      env_steps_before: environment steps of the lives before this one.
       policy_version: the last one published.
       policy_lag_p50: median policy lag over the last training steps, in versions.
       checkpoint, policy: the files left behind; "" where one could not be written.
@@ -44,6 +45,7 @@ class LearnerResult:
     solved: bool
     mean_return: float
     env_steps: int
+    env_steps_before: int
     training_steps: int
     episodes: int
     policy_version: int
@@ -134,6 +136,7 @@ class Learner:
             solved=progress.solved,
             mean_return=progress.mean_return,
             env_steps=progress.env_steps,
+            env_steps_before=self._steps_before,
             training_steps=progress.training_steps,
             episodes=progress.episodes,
             policy_version=progress.policy_version,

@@ -120,6 +120,98 @@ def test_ctrl_c_stops_everything_and_leaves_a_checkpoint(place: Workplace) -> No
     assert place.leftovers() == []
 
 
+def test_the_run_has_a_folder_that_tells_all(place: Workplace) -> None:
+    code, output = Command(place).end()
+    assert code == 0, output
+    folder = place.run_folder
+    assert {path.name for path in folder.iterdir()} == {
+        ".lock", "checkpoints", "curve.png", "experiment.json", "logs", "metrics.jsonl", "policy.keras",
+        "result.json", "run.json", "summary.json", "tensorboard",
+    }  # fmt: skip
+    assert {path.stem for path in (folder / "logs").iterdir()} == {
+        "server",
+        "learner",
+        *(f"actor-{n}" for n in range(4)),
+    }
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["env_steps"] for line in lines] == sorted({line["env_steps"] for line in lines})
+    assert lines[-1]["server/actors"] == 4
+    assert "joined" in (folder / "logs" / "actor-3.log").read_text()
+
+
+def test_ctrl_c_and_resume_reach_the_same_target(place: Workplace) -> None:
+    command = Command(place, "--set", "run.target_return=120", "--set", "learner.checkpoint_every_s=1000")
+    command.until_training()
+    command.popen.send_signal(signal.SIGINT)
+    code, output = command.end(30)
+    assert code == 130
+    folder = place.run_folder
+    assert f"go on with: corral run --resume {folder.relative_to(place.folder)}" in output
+    before = load_newest(folder / "checkpoints")
+    assert before is not None
+
+    resumed = subprocess.run(
+        ["corral", "run", "--resume", str(folder)],
+        cwd=place.folder, env=place.environment | {"CORRAL_RUN__TARGET_RETURN": "120"}, timeout=90,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert place.run_folder == folder  # the same one, and no other
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["solved"]
+    assert summary["mean_return"] >= 120
+    assert summary["env_steps"] > before[1].progress["env_steps"]
+    assert summary["policy_version"] > before[1].progress["policy_version"]
+    assert "going on from" in (folder / "logs" / "learner.log").read_text()
+    assert len(json.loads((folder / "run.json").read_text())["starts"]) == 2
+    assert place.leftovers() == []
+
+
+def test_a_learner_that_is_killed_goes_on_from_its_checkpoint(place: Workplace) -> None:
+    command = Command(place, "--set", "run.target_return=150", "--set", "learner.checkpoint_every_s=0.2")
+    command.until_training()
+    until(lambda: list((place.run_folder / "checkpoints").glob("*.npz")), what="a checkpoint")
+    killed(place, "learner")
+    code, output = command.end()
+    assert code == 0, output
+    assert "learner ended (killed by SIGKILL) and was started again" in output
+    assert "going on from" in (place.run_folder / "logs" / "learner.log").read_text()
+    assert place.leftovers() == []
+
+
+def test_a_run_that_goes_on_cannot_be_resumed_beside_itself(place: Workplace) -> None:
+    command = Command(place, *ENDLESS)
+    command.until_training()
+    assert "is in use: a run goes on there" in told(place, "run", "--resume", str(place.run_folder))
+    command.popen.send_signal(signal.SIGINT)
+    assert command.end(30)[0] == 130
+
+
+def test_batching_is_set_while_it_runs(place: Workplace) -> None:
+    command = Command(place, *ENDLESS, "--timeout-us", "300", "--buckets", "1,12,48")
+    command.until_training()
+    folder = str(place.run_folder)
+
+    def said(*arguments: str) -> str:
+        return subprocess.run(
+            ["corral", *arguments], cwd=place.folder, env=place.environment, timeout=60,
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+
+    figures = json.loads(said("status", folder, "--json"))
+    assert (figures["timeout_us"], figures["max_size"], figures["buckets"]) == (300, 48, [1, 12, 48])
+    assert "timeout_us = 700, max_size = 12, buckets = [1, 12]" in said(
+        "set", folder, "server.batching.timeout_us=700", "server.batching.max_size=12"
+    )
+    assert command.popen.stdout is not None
+    assert any("timeout 700 us" in line for line in command.popen.stdout)  # the view says so
+    after = json.loads(said("status", folder, "--json"))
+    assert after["traces"] == figures["traces"]  # nothing was compiled for it
+    assert "were not compiled" in told(place, "set", folder, "server.batching.max_size=13")
+    command.popen.send_signal(signal.SIGINT)
+    assert command.end(30)[0] == 130
+
+
 def test_actors_and_the_server_come_back_when_they_are_killed(place: Workplace) -> None:
     command = Command(place, "--set", "run.target_return=60")
     command.until_training()
@@ -129,16 +221,6 @@ def test_actors_and_the_server_come_back_when_they_are_killed(place: Workplace) 
     code, output = command.end()
     assert code == 0, output
     assert "server ended (killed by SIGKILL) and was started again" in output
-    assert place.leftovers() == []
-
-
-def test_the_learners_death_ends_the_run_and_is_explained(place: Workplace) -> None:
-    command = Command(place, *ENDLESS)
-    command.until_training()
-    killed(place, "learner")
-    code, output = command.end(30)
-    assert code == 1
-    assert "learner ended (killed by SIGKILL); its log is " in output
     assert place.leftovers() == []
 
 

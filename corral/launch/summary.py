@@ -67,6 +67,7 @@ def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
     wall_s = progress.elapsed_s
     steps = number(result, "env_steps")
     steps = progress.env_steps if steps is None else int(steps)
+    before = int(number(result, "env_steps_before") or 0)  # of lives before this one, whose time nobody took here
     mean = number(result, "mean_return")
     learner = {**progress.learner, **{key: value for key, value in result.items() if value is not None}}
     return {
@@ -74,7 +75,7 @@ def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
         "mean_return": progress.mean_return if mean is None else mean,
         "env_steps": steps,
         "wall_s": round(wall_s, 3),
-        "env_steps_per_s": round(steps / wall_s, 1) if wall_s > 0 else None,
+        "env_steps_per_s": round((steps - before) / wall_s, 1) if wall_s > 0 else None,
         "policy_version": number(learner, "policy_version"),
         "policy_lag_p50": number(learner, "policy_lag_p50"),
         "mean_batch": number(progress.server, "mean_batch"),

@@ -47,25 +47,28 @@ class Workplace:
     def leftovers(self) -> list[str]:
         """What should not be there any more: sockets, and processes of runs in this folder."""
         files = [str(path) for path in self.temporary.rglob("*")]
-        return files + [" ".join(process.cmdline()) for process in self.processes()]
+        return files + [words for _, words in self._commands()]
 
     def processes(self) -> list[psutil.Process]:
         """Every process of a run in this folder."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if str(self.folder) in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        return [process for process, _ in self._commands()]
 
     def child(self, role: str) -> psutil.Process | None:
         """The process of a run that plays `role` ("server", "learner", "actor"), if it lives."""
-        for process in self.processes():
-            if f"corral.launch.child {role} " in " ".join(process.cmdline()):
-                return process
-        return None
+        wanted = f"corral.launch.child {role} "
+        return next((process for process, words in self._commands() if wanted in words), None)
+
+    def _commands(self) -> list[tuple[psutil.Process, str]]:
+        """Every process of a run in this folder, with its command line; one may end while we look."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = " ".join(process.cmdline())
+                if str(self.folder) in words and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append((process, words))
+            except psutil.Error:
+                continue
+        return found
 
 
 @contextmanager
