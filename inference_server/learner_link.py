@@ -54,7 +54,6 @@ class LearnerLink(threading.Thread):
 
     def __init__(
         self,
-        context: zmq.Context,
         unrolls_address: str,
         weights_address: str,
         spec: Mapping[str, Spec],
@@ -69,8 +68,11 @@ class LearnerLink(threading.Thread):
         self.welcomed = False
         self.refused = 0
         self.failure = ""
-        self._unrolls = open_dealer(context, unrolls_address)
-        self._weights = open_dealer(context, weights_address)
+        # A context of its own: libzmq looks names up in the context's I/O thread, and a learner's name that nobody
+        # knows at the moment would make the actors wait for seconds.
+        self._context = zmq.Context()
+        self._unrolls = open_dealer(self._context, unrolls_address)
+        self._weights = open_dealer(self._context, weights_address)
         self._spec = {part: spec_to_wire(leaves) for part, leaves in spec.items()} | {"length": length}
         self._engine = engine
         self._outbox = outbox
@@ -95,8 +97,7 @@ class LearnerLink(threading.Thread):
                 self._greet()
                 self._deliver()
         finally:
-            self._unrolls.close()
-            self._weights.close()
+            self._context.destroy(linger=0)
             self.waker.close()
 
     def stop(self) -> None:

@@ -107,7 +107,7 @@ class InferenceServer:
                 self._outbox, self._stats, clock, seed,
             )  # fmt: skip
             self._link = LearnerLink(
-                self._context, *learner, parts, spec.unroll_length, self._engine, self._outbox, self._waker.wake
+                *learner, parts, spec.unroll_length, self._engine, self._outbox, self._waker.wake
             )
         self._last_housekeeping = clock()
 

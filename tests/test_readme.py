@@ -17,6 +17,7 @@ from tests.support.processes import until_serving
 from tests.test_examples import line_of, started
 
 README = (ROOT / "README.md").read_text()
+AGENTS = (ROOT / "docs" / "agents.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -24,6 +25,12 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
+ELSEWHERE = {
+    "make test": "test_make_test",
+    "docker compose up": "tests/test_compose.py",
+    "CORRAL_SERVER_ADDRESS=tcp://HOST:5555 docker compose -f docker-compose.actors.yml up": "tests/test_compose.py",
+}
+"""Commands that are not run here, as they stand, and where what they do is tested."""
 
 
 @pytest.fixture
@@ -32,9 +39,11 @@ def place() -> Iterator[Workplace]:
         yield place
 
 
-def run(place: Workplace, command: str, folder: Path | None = None) -> str:
-    """What a command of the README says when it runs to its end."""
+def run(place: Workplace, command: str, folder: Path | None = None, **meant: str) -> str:
+    """What a command of the README says when it runs to its end; `meant` stands in for what is an example there."""
     assert command in COMMANDS, "the README has changed: so must this test"
+    for example, real in meant.items():
+        command = command.replace(example, real)
     done = subprocess.run(
         command,
         shell=True,
@@ -50,8 +59,10 @@ def run(place: Workplace, command: str, folder: Path | None = None) -> str:
     return done.stdout
 
 
-def start(stack: ExitStack, place: Workplace, command: str) -> subprocess.Popen[str]:
+def start(stack: ExitStack, place: Workplace, command: str, **meant: str) -> subprocess.Popen[str]:
     assert command in COMMANDS, "the README has changed: so must this test"
+    for example, real in meant.items():
+        command = command.replace(example, real)
     return stack.enter_context(started(place, *command.split()))
 
 
@@ -95,14 +106,46 @@ def test_overriding_keys(place: Workplace) -> None:
     for folder in (place.folder / "runs").iterdir():
         experiment = json.loads((folder / "experiment.json").read_text())
         assert experiment["server"]["batching"]["timeout_us"] == 500
+    assert "\ntimeout_us = 0" in run(place, "corral config examples/cartpole.toml")
 
 
-def test_roles_by_hand(place: Workplace) -> None:
+def test_resuming(place: Workplace) -> None:
+    run(place, "corral run examples/cartpole.toml --summary summary.json")
+    place.environment["CORRAL_RUN__TARGET_RETURN"] = "50"
+    name = "cartpole-20261124-120000"
+    said = run(place, f"corral run --resume runs/{name}", **{name: place.run_folder.name})
+    assert "solved: mean return" in said
+
+
+def test_an_environment_of_ones_own(place: Workplace) -> None:
+    run(place, "corral init CartPole-v1")
+    assert "solved: mean return" in run(place, "corral run cartpole.toml")
+
+
+def test_a_network_of_ones_own(place: Workplace) -> None:
+    (shown,) = re.findall(r"```python\n(import keras\n.*?def build.*?)```", AGENTS, re.DOTALL)
+    (place.folder / "nets.py").write_text(shown)
+    run(place, "corral run examples/cartpole.toml --set agent.network.build=nets:build")
+
+
+def test_other_machines(place: Workplace) -> None:
     with ExitStack() as stack:
-        start(stack, place, "corral server examples/cartpole.toml")
-        start(stack, place, "corral actor examples/cartpole.toml")
+        start(stack, place, "corral server examples/cartpole.toml --address tcp://0.0.0.0:5555 --insecure")
+        start(stack, place, "corral actor examples/cartpole.toml --server tcp://HOST:5555", HOST="127.0.0.1")
         run(place, "corral learner examples/cartpole.toml")
     assert (place.run_folder / "policy.keras").exists()
+
+
+def test_tuning(place: Workplace) -> None:
+    run(place, "corral run examples/cartpole.toml --timeout-us 500 --max-size 48 --buckets 1,12,48")
+    batching = json.loads((place.run_folder / "experiment.json").read_text())["server"]["batching"]
+    assert batching == {"timeout_us": 500, "max_size": 48, "buckets": [1, 12, 48]}
+    save_two_headed_model(place.folder / "policy.keras")
+    with ExitStack() as stack:
+        start(stack, place, "corral serve policy.keras")
+        until_serving("tcp://127.0.0.1:5555")
+        assert "timeout_us = 500" in run(place, "corral set HOST server.batching.timeout_us=500", HOST="127.0.0.1")
+        assert re.search(r"^timeout_us +500$", run(place, "corral status HOST", HOST="127.0.0.1"), re.MULTILINE)
 
 
 def test_a_training_loop_of_ones_own(place: Workplace) -> None:
@@ -115,10 +158,14 @@ def test_a_training_loop_of_ones_own(place: Workplace) -> None:
 
 def test_no_command_is_left_out() -> None:
     tests = Path(__file__).read_text()
-    assert [command for command in COMMANDS if f'"{command}"' not in tests and command != "make test"] == []
+    resumed = "corral run --resume runs/cartpole-20261124-120000"
+    assert [command for command in COMMANDS if f'"{command}"' not in tests and command != resumed] == []
+    assert set(COMMANDS) >= ELSEWHERE.keys()
 
 
 def test_every_link_leads_somewhere() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
         if not target.startswith("http"):
-            assert (ROOT / target).exists(), target
+            file, _, heading = target.partition("#")
+            assert (ROOT / file).exists(), target
+            assert not heading or f"# {heading.replace('-', ' ')}" in (ROOT / file).read_text().lower(), target

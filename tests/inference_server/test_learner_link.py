@@ -166,9 +166,7 @@ class Rig:
         self.engine.warm()
         self.outbox = Outbox("block")
         self.woken = threading.Event()
-        self._context = zmq.Context()
         self.link = LearnerLink(
-            self._context,
             self.unrolls,
             self.weights,
             self.spec,
@@ -177,7 +175,6 @@ class Rig:
             self.outbox,
             self.woken.set,
         )
-        stack.callback(self._context.destroy, linger=0)
         stack.callback(self.end)
         self.link.start()
 

@@ -29,7 +29,15 @@ def require_engine() -> None:
 
 def docker(*arguments: str, environment: dict[str, str] | None = None, timeout_s: float = 60) -> str:
     """What `docker ARGUMENTS` prints. Raises `AssertionError` with its words where it fails."""
-    done = subprocess.run(
+    done = _run(*arguments, environment=environment, timeout_s=timeout_s)
+    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def _run(
+    *arguments: str, environment: dict[str, str] | None, timeout_s: float = 60
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         ("docker", *arguments),
         cwd=ROOT,
         env=environment,
@@ -38,8 +46,6 @@ def docker(*arguments: str, environment: dict[str, str] | None = None, timeout_s
         text=True,
         timeout=timeout_s,
     )
-    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}"
-    return done.stdout
 
 
 class Project:
@@ -77,11 +83,9 @@ class Project:
 
     def figures(self, service: str, port: int) -> dict[str, Any]:
         """What `corral status` says in the container of `service`; nothing where it does not answer."""
-        try:
-            said = self.compose("exec", "-T", service, "corral", "status", f"tcp://127.0.0.1:{port}", "--json")
-        except AssertionError:
-            return {}
-        figures: dict[str, Any] = json.loads(said)
+        command = ("compose", "exec", "-T", service, "corral", "status", f"tcp://127.0.0.1:{port}", "--json")
+        said = _run(*command, environment=self.environment).stdout  # with figures, it fails where it is not ready
+        figures: dict[str, Any] = json.loads(said or "{}")
         return figures
 
     def leftovers(self) -> list[str]:
