@@ -45,7 +45,7 @@ class Load(NamedTuple):
 LOADS = (
     Load("fast model, no time between rows", 2, 64, 0.0),
     Load("fast model, environments of 5 ms", 2, 64, 5.0),
-    Load("model of 3 ms a call, environments of 5 ms", 150, 64, 5.0),
+    Load("slow model, environments of 5 ms", 150, 64, 5.0),
 )
 
 

@@ -191,8 +191,8 @@ def test_actors_of_another_machine(run: Run) -> None:
 
 def test_a_setting_of_the_environment(run: Run) -> None:
     config = json.loads(run.project.compose("config", "--format", "json"))
-    assert config["services"]["inference-server"]["environment"]["CORRAL_SERVER__BATCHING__TIMEOUT_US"] == "0"
-    assert run.server()["timeout_us"] == 0
+    assert config["services"]["inference-server"]["environment"]["CORRAL_SERVER__BATCHING__TIMEOUT_US"] == "1000"
+    assert run.server()["timeout_us"] == 1000
     run.project.environment["CORRAL_BATCH_TIMEOUT_US"] = "500"
     run.project.start("inference-server")
     assert run.server()["timeout_us"] == 500

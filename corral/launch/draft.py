@@ -129,7 +129,7 @@ def _tables(environment: EnvironmentSettings, observation: Spec, episodes: Episo
         yield from entry(("environment", "kwargs"), environment.kwargs)
     yield from _table(("actor",), processes=_PROCESSES, environments=_ENVIRONMENTS)
     yield from heading(("server", "batching"))
-    yield from entry(("server", "batching", "timeout_us"), 0)
+    yield from entry(("server", "batching", "timeout_us"), 1000)
     max_size = _PROCESSES * _ENVIRONMENTS
     yield from entry(("server", "batching", "max_size"), max_size, "every environment at once")
     yield from _table(("learner",), batch_unrolls=16)

@@ -16,6 +16,7 @@ from corral.launch.clock import process_started
 from corral.launch.errors import USER_ERROR
 from corral.launch.experiment import Experiment
 from corral.launch.folder import LOGS, RESULT, begin, hold, make_run_folder
+from corral.launch.log_watch import LogWatch
 from corral.launch.poller import Fetch, StatusPoller
 from corral.launch.processes import Child, describe_exit, end
 from corral.launch.progress import Progress
@@ -88,6 +89,7 @@ class LocalRun:
             shutil.rmtree(self._sockets, ignore_errors=True)
             raise
         self._children = self._make_children(commands)
+        self._logs = {name: LogWatch(child.log) for name, child in self._children.items()}
         addresses = {"server": local.server.address, "learner": local.learner.unrolls_address}
         self._poller = StatusPoller(addresses, fetch)
 
@@ -121,6 +123,7 @@ class LocalRun:
         """Keep the processes going and show it, until the run ends one way or another."""
         self._poller.start()
         watcher = Watcher(self._folder, open_view(plain))
+        watcher.view.note(f"everything goes to {self._folder}")
         try:
             due = 0.0
             while True:
@@ -132,10 +135,17 @@ class LocalRun:
                         return outcome
                 if time.monotonic() >= due:
                     watcher.tell(self._progress())
+                    self._show_errors(watcher.view)
                     due = time.monotonic() + PERIOD_S
                 self._woken.wait(_PATIENCE_S)
         finally:
             watcher.close()
+
+    def _show_errors(self, view: View) -> None:
+        """Show what processes logged as errors, and went on after."""
+        for name, watch in self._logs.items():
+            for text in watch.errors():
+                view.note(f"{name}: {text}; see {watch.log}")
 
     def _look_at(self, child: Child, view: View) -> Outcome | None:
         """Restart a process that crashed; the run's outcome where that ends it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from corral.launch.clock import process_started
 from corral.launch.experiment import Experiment
@@ -17,7 +18,9 @@ from corral.launch.stopping import StopRequest
 from corral.launch.summary import Outcome, conclude, learner_outcome
 from corral.launch.view import PlainView, say
 from corral.launch.watcher import PERIOD_S, Watcher
-from learner import Learner
+
+if TYPE_CHECKING:
+    from learner import Learner
 
 
 def train(experiment: Experiment, folder: Path, stop: StopRequest) -> int:

@@ -36,6 +36,8 @@ def play(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
         tell(run_folder, f"{name}-grandchild", pid)
     tell(run_folder, name, os.getpid())
     print(f"{name} began", flush=True)
+    if "log" in plan:
+        print(plan["log"], flush=True)
     if "error" in plan:
         print(f"error: {plan['error']}", flush=True)
         return 2
