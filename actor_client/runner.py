@@ -37,7 +37,7 @@ def run_actor(
       address: the server's.
       first_environment: the run-wide number of the first environment; None lets the server choose.
       seed: of the run; each environment's own seed is drawn from it and its number.
-      on_session: told True when a session begins and False when it is lost.
+      on_session: told True when a session begins and False when it ends.
 
     Raises:
       BadEnvironmentError: the environment cannot be made.
@@ -70,6 +70,7 @@ def run_actor(
                 log.warning("joining %s again: %s", address, lost)
                 on_session(False)
                 session.join()
+                log.info("joined again, with environments from %d on", session.first_environment)
                 on_session(True)
                 rows = group.reset(None)
                 continue
@@ -78,6 +79,7 @@ def run_actor(
         if not stop.is_set():
             raise
     finally:
+        on_session(False)
         session.leave()
         group.close()
 

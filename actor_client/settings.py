@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+_LONGEST = 500
+"""Characters of an environment's arguments that are told: the label travels in a message."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,11 @@ class EnvironmentSettings:
         `render_mode` is left out: whether somebody watches makes no other environment.
         """
         kwargs = {name: value for name, value in self.kwargs.items() if name != "render_mode"}
-        return f"{self.id} {json.dumps(kwargs, sort_keys=True, default=str)}" if kwargs else self.id
+        told = json.dumps(kwargs, sort_keys=True, default=str)
+        if len(told) > _LONGEST:
+            digest = hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+            told = f"{told[:_LONGEST]}... (all of it has the digest {digest})"
+        return f"{self.id} {told}" if kwargs else self.id
 
 
 @dataclass(frozen=True)

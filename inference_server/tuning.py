@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -52,15 +53,17 @@ def _name(key: str) -> str:
 def _checked(name: str, value: Any, compiled: Sequence[int]) -> Any:
     """The value, of the right type; a batch size among the compiled ones."""
     wants_list = name == "buckets"
+    # Before anything looks at every item, since this is the thread that answers everybody.
+    too_long = isinstance(value, list) and len(value) > len(compiled)
     items = value if wants_list and isinstance(value, list) else [value]
-    if wants_list != isinstance(value, list) or any(type(item) is not int for item in items):
-        wanted = "a list of whole numbers" if wants_list else "a whole number"
-        raise ProtocolError(ErrorCode.SETTING, f"{TABLE}{name} must be {wanted}, not {value!r}")
+    if too_long or wants_list != isinstance(value, list) or any(type(item) is not int for item in items):
+        wanted = f"a list of at most {len(compiled)} whole numbers" if wants_list else "a whole number"
+        raise ProtocolError(ErrorCode.SETTING, f"{TABLE}{name} must be {wanted}, not {reprlib.repr(value)}")
     strange = [size for size in items if size not in compiled]
     if strange and name != "timeout_us":
         raise ProtocolError(
             ErrorCode.SETTING,
-            f"{TABLE}{name} = {value!r}: batches of {strange[0]} rows were not compiled when the server started, "
-            f"but these were: {', '.join(map(str, compiled))}",
+            f"{TABLE}{name} = {reprlib.repr(value)}: batches of {strange[0]} rows were not compiled when the "
+            f"server started, but these were: {', '.join(map(str, compiled))}",
         )
     return tuple(value) if wants_list else value

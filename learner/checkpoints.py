@@ -56,6 +56,9 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     epoch, version = (int(checkpoint.progress.get(name, 0)) for name in ("epoch", "policy_version"))
     path = folder / f"checkpoint-{epoch:013d}-{version:010d}{SUFFIX}"
     partial = path.with_suffix(".partial")
+    for stale in folder.glob("*.partial"):  # of a process that was killed
+        with contextlib.suppress(FileNotFoundError):
+            stale.unlink()
     try:
         with partial.open("wb") as file:
             file.write(_digest(body) + b"\n" + body)
@@ -99,7 +102,7 @@ def load_newest(folder: Path) -> tuple[Path, Checkpoint] | None:
     for path in reversed(paths):
         try:
             return path, load(path)
-        except CheckpointError as error:
+        except (CheckpointError, OSError) as error:
             log.warning("passed over: %s", error)
     if paths:
         raise CheckpointError(f"none of the {len(paths)} checkpoints in {folder} can be used: all are damaged")

@@ -97,12 +97,13 @@ class Learner:
         self._trainer = load_backend().Trainer(agent, optimizer)
         before = self._restore()
         self._steps_before = self.progress.env_steps
+        self.progress.policy_version = int(before.get("policy_version", 0))
         self._publisher = WeightPublisher(
             settings.weights_address,
             insecure=settings.insecure,
             # Later than the life before, whatever the clock says.
             epoch=max(time.time_ns() // 1_000_000, int(before.get("epoch", 0)) + 1),
-            version=int(before.get("policy_version", 0)),
+            version=self.progress.policy_version,
         )
         try:
             self._source = UnrollSource(
@@ -112,26 +113,24 @@ class Learner:
                 report=self.figures,
                 expect=unroll_spec(spec.observation, spec.outputs, spec.state),
                 length=spec.unroll_length,
-                cursors={int(identity): cursor for identity, cursor in before.get("cursors", {}).items()},
+                cursors={int(name): at for name, at in before["cursors"].items()} if before else None,
             )
         except BaseException:
             self._publisher.close()  # or its thread would go on listening for nobody
             raise
 
     def run(self) -> LearnerResult:
-        """Train until the target, the limit or `stop`; leaves a checkpoint and the policy behind."""
+        """Train until the target, the limit or `stop`; leaves a checkpoint and the policy behind.
+
+        One that goes on from a checkpoint at which all was done already leaves everything as it is.
+        """
         try:
-            self._publisher.publish(self._trainer.weights())
-            # Servers begin to act on the first weights while the training step compiles.
-            self._trainer.warm(self._settings.batch_unrolls)
-            while not self._finished():
-                self._advance()
-            self._source.close()  # nothing is accepted any more that the checkpoint would not know of
-            self._save()
-            policy = self._save_policy()
+            if not self._finished():
+                self._train()
         finally:
             self.close()
         progress = self.progress
+        policy = self._folder / POLICY_FILE
         return LearnerResult(
             solved=progress.solved,
             mean_return=progress.mean_return,
@@ -142,7 +141,7 @@ class Learner:
             policy_version=progress.policy_version,
             policy_lag_p50=progress.policy_lag_p50,
             checkpoint=self._checkpoint,
-            policy=policy,
+            policy=str(policy) if policy.exists() else "",
         )
 
     def stop(self) -> None:
@@ -158,11 +157,21 @@ class Learner:
         progress = self.progress
         return self._stopping or progress.solved or progress.env_steps >= self._max_env_steps
 
+    def _train(self) -> None:
+        self.progress.policy_version = self._publisher.publish(self._trainer.weights())
+        self._save()  # so that a later life knows of this one, and of its epoch, from the first moment
+        # Servers begin to act on the first weights while the training step compiles.
+        self._trainer.warm(self._settings.batch_unrolls)
+        while not self._finished():
+            self._advance()
+        self._source.close()  # nothing is accepted any more that the checkpoint would not know of
+        self._save()
+        self._save_policy()
+
     def _advance(self) -> None:
         """One training step, if enough unrolls come soon."""
         unroll = self._source.next(self._settings.batch_unrolls, timeout_s=0.2)
-        self.progress.env_steps = self._steps_before + self._source.env_steps
-        self.progress.add_episodes(self._source.episodes())
+        self._take_count()
         if unroll is None or self.progress.solved:
             return
         self.progress.policy_version = self._publisher.version
@@ -175,6 +184,13 @@ class Learner:
         if self._clock() - self._saved_at >= self._settings.checkpoint_every_s:
             self._save()
 
+    def _take_count(self) -> Mapping[int, int]:
+        """Count what has been accepted by now; the cursors that belong to it."""
+        position = self._source.position()
+        self.progress.env_steps = self._steps_before + position.env_steps
+        self.progress.add_episodes(position.episodes)
+        return position.cursors
+
     def _publish(self) -> None:
         try:
             self.progress.policy_version = self._publisher.publish(self._trainer.weights())
@@ -184,9 +200,7 @@ class Learner:
     def _save(self) -> None:
         """Write a checkpoint; a disk that is full costs the checkpoint, never the training."""
         self._saved_at = self._clock()
-        cursors, accepted = self._source.position()
-        self.progress.env_steps = self._steps_before + accepted
-        self.progress.add_episodes(self._source.episodes())
+        cursors = self._take_count()
         progress = self.progress.state() | {
             "policy_version": self._publisher.version,
             "epoch": self._publisher.epoch,
@@ -217,15 +231,15 @@ class Learner:
                 f"{path} does not fit this experiment: {error}. Go on with the agent that it was made with, or "
                 "begin in another folder"
             ) from error
+        self._checkpoint = str(path)
         log.info("going on from %s: %d environment steps", path, self.progress.env_steps)
         return checkpoint.progress
 
-    def _save_policy(self) -> str:
+    def _save_policy(self) -> None:
         try:
-            return str(save_policy(self._agent, self._folder / POLICY_FILE))
+            save_policy(self._agent, self._folder / POLICY_FILE)
         except OSError as error:
             log.error("the policy could not be written to %s: %s", self._folder, error)
-            return ""
 
     def figures(self) -> dict[str, Any]:
         """How training goes; names as in docs/protocol.md. From any thread."""
@@ -234,6 +248,6 @@ class Learner:
             "ready": self._publisher.version > 0,
             "servers": self._publisher.servers,
             "epoch": self._publisher.epoch,
-            "parcels_lost": self._source.parcels_lost,
+            "env_steps_before": self._steps_before,
             "last_refusal": self._publisher.last_refusal,
         }

@@ -49,7 +49,9 @@ class Progress:
         self.training_steps += 1
         acted = unroll.step_type[:-1] != StepType.LAST
         if acted.any():  # else no policy did
-            self._lags.append(float(np.median(self.policy_version - unroll.version[:-1][acted])))
+            # Rows of a life before may be of versions that this one has not come to yet.
+            lag = np.maximum(self.policy_version - unroll.version[:-1][acted], 0)
+            self._lags.append(float(np.median(lag)))
         self._metrics = dict(metrics)
 
     @property

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import zmq
@@ -43,6 +43,20 @@ REMEMBERED = 1024
 """Servers whose cursors a checkpoint holds: every restart of a server is a new one."""
 
 
+class Position(NamedTuple):
+    """How far acceptance has come.
+
+    Attributes:
+      cursors: server identity -> last accepted parcel, of the servers that were heard last.
+      env_steps: accepted so far.
+      episodes: `(return, length)` of those that ended since the last time this was asked.
+    """
+
+    cursors: dict[int, int]
+    env_steps: int
+    episodes: list[tuple[float, int]]
+
+
 @dataclass
 class _Server:
     """One server's line: what it has delivered, and what of it waits for acceptance."""
@@ -70,8 +84,8 @@ class UnrollSource(Listener):
       report: figures for whoever asks for the status; called by the listening thread.
       expect: the unroll's parts that servers must hold; None takes them from the first server.
       length: transitions in an unroll; 0 takes it from the first server.
-      cursors: what an earlier life of this learner had accepted, as `position` told it: server identity -> last
-        accepted parcel. None of that is accepted again.
+      cursors: what an earlier life of this learner had accepted until its last checkpoint, as `position` told it:
+        server identity -> last accepted parcel. None of that is accepted again. None for a first life.
 
     Attributes:
       env_steps, unrolls: accepted so far.
@@ -98,7 +112,7 @@ class UnrollSource(Listener):
         self._parts = expect
         self._length = length
         self._servers: dict[int, _Server] = {}
-        self._before = dict(cursors or {})
+        self._before = cursors
         self._changed = threading.Condition()
         self._ready: deque[Leaves] = deque()
         self._ready_unrolls = 0
@@ -135,17 +149,16 @@ class UnrollSource(Listener):
 
     def episodes(self) -> list[tuple[float, int]]:
         """`(return, length)` of the episodes that ended since the last call, in order of acceptance."""
-        with self._changed:
-            ended, self._waiting_episodes = self._waiting_episodes, []
-        return ended
+        return self.position().episodes
 
-    def position(self) -> tuple[dict[int, int], int]:
-        """How far acceptance has come, at one moment: server identity -> last accepted parcel, of the servers that
-        were heard last; and `env_steps`."""
+    def position(self) -> Position:
+        """How far acceptance has come, at one moment; its episodes are not told again."""
         with self._changed:
             now = {identity: server.cursor for identity, server in self._servers.items()}
-            latest = list((self._before | now).items())[-REMEMBERED:]
-            return dict(latest), self.env_steps
+            before = {identity: cursor for identity, cursor in (self._before or {}).items() if identity not in now}
+            ended, self._waiting_episodes = self._waiting_episodes, []
+            latest = list((before | now).items())[-REMEMBERED:]
+            return Position(dict(latest), self.env_steps, ended)
 
     def close(self) -> None:
         """Stop listening. What was not accepted stays with the servers."""
@@ -175,8 +188,10 @@ class UnrollSource(Listener):
         elif header.type == MessageType.HELLO:
             self._on_hello(routing, header, unpack_control(Hello, head))
         elif header.type == MessageType.STATUS:
-            report = pack_control(MessageType.REPORT, header.session, header.sequence, Report(self._report()))
-            self._send(routing, [report])
+            figures = self._report() | {"parcels_lost": self.parcels_lost}
+            self._send(
+                routing, [pack_control(MessageType.REPORT, header.session, header.sequence, Report(figures))]
+            )
         else:
             raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"a learner takes no messages of type {header.type}")
 
@@ -198,7 +213,9 @@ class UnrollSource(Listener):
     def _first_cursor(self, header: Header) -> int:
         """Where a server begins that greets us for the first time in this life."""
         named = max(header.sequence - 1, 0)  # its greeting names its first unaccepted parcel
-        before = self._before.get(header.session, named)
+        if self._before is None:
+            return named
+        before = self._before.get(header.session, 0)
         if named > before:
             self.parcels_lost += named - before
             log.warning("%d parcels, accepted after the last checkpoint, are lost", named - before)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import psutil
@@ -150,11 +149,7 @@ def test_ctrl_c_and_resume_reach_the_same_target(place: Workplace) -> None:
     before = load_newest(folder / "checkpoints")
     assert before is not None
 
-    resumed = subprocess.run(
-        ["corral", "run", "--resume", str(folder)],
-        cwd=place.folder, env=place.environment | {"CORRAL_RUN__TARGET_RETURN": "120"}, timeout=90,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True,
-    )  # fmt: skip
+    resumed = place.corral("run", "--resume", str(folder), CORRAL_RUN__TARGET_RETURN="120")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert place.run_folder == folder  # the same one, and no other
     summary = json.loads((folder / "summary.json").read_text())
@@ -193,10 +188,9 @@ def test_batching_is_set_while_it_runs(place: Workplace) -> None:
     folder = str(place.run_folder)
 
     def said(*arguments: str) -> str:
-        return subprocess.run(
-            ["corral", *arguments], cwd=place.folder, env=place.environment, timeout=60,
-            check=True, capture_output=True, text=True,
-        ).stdout  # fmt: skip
+        done = place.corral(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     figures = json.loads(said("status", folder, "--json"))
     assert (figures["timeout_us"], figures["max_size"], figures["buckets"]) == (300, 48, [1, 12, 48])
@@ -234,14 +228,7 @@ def test_nothing_survives_the_launcher(place: Workplace) -> None:
 
 def told(place: Workplace, *arguments: str, **environment: str) -> str:
     """What a command that fails for the user's fault says: one line."""
-    done: Any = subprocess.run(
-        ["corral", *arguments],
-        cwd=place.folder,
-        env=place.environment | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = place.corral(*arguments, **environment)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr

@@ -42,7 +42,8 @@ def _corral(
     """Many thin actors, one Keras policy: inference server, learner and actors for reinforcement learning.
 
     corral run examples/cartpole.toml trains on this machine; corral serve policy.keras answers with any
-    saved Keras model. The other commands start one role each, for runs over several machines.
+    saved Keras model. server, learner and actor start one role each, for runs over several machines; init and
+    config write and explain experiment files; status and set look at a running server and tune it.
     """
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from corral.launch.leaving import leave
-from corral.launch.lifeline import sweep, watch
+from corral.launch.lifeline import grace_of, sweep, watch
 from corral.launch.logs import log_to_stderr
 from corral.launch.stopping import StopRequest
 from corral.launch.workdir import put_working_directory_on_path
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
 
     stop = StopRequest(last_act=clean)
     stop.install()
-    watch(stop, on_lost)
+    watch(stop, on_lost, grace_of(role))
     put_working_directory_on_path()
     log_to_stderr()
     try:

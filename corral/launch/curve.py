@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from corral.launch.folder import CURVE
 from corral.launch.metrics import read_metrics
 from corral.launch.settings import RunSettings
 
-log = logging.getLogger(__name__)
-
 
 def draw_curve(folder: Path, run: RunSettings) -> Path | None:
-    """Draw the curve of the run in `folder` from its metrics, into it; None where no episode has ended yet."""
-    points = [(line["env_steps"], line["mean_return"]) for line in read_metrics(folder) if "mean_return" in line]
+    """Draw the curve of the run in `folder` from its metrics, into it; None where no episode has ended yet.
+
+    Raises `OSError` where it cannot be written.
+    """
+    points = _points(folder)
     if not points:
         return None
     from matplotlib.figure import Figure  # takes most of a second
@@ -28,9 +28,14 @@ def draw_curve(folder: Path, run: RunSettings) -> Path | None:
     axes.set(title=folder.name, xlabel="environment steps", ylabel="mean return of the last 100 episodes")
     axes.grid(alpha=0.3)
     path = folder / CURVE
-    try:
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        log.error("no learning curve could be written: %s", error)
-        return None
+    figure.savefig(path, dpi=120)
     return path
+
+
+def _points(folder: Path) -> list[tuple[float, float]]:
+    """Steps and mean returns, ascending: what was done behind a checkpoint that a run went on from is left out."""
+    points: list[tuple[float, float]] = []
+    for line in reversed(read_metrics(folder)):
+        if "mean_return" in line and (not points or line["env_steps"] < points[-1][0]):
+            points.append((line["env_steps"], line["mean_return"]))
+    return points[::-1]

@@ -50,13 +50,14 @@ class Experiment:
     learner: LearnerSettings = field(default_factory=LearnerSettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
 
-    def write_effective(self, path: Path) -> None:
-        """Write the experiment as JSON, defaults and overrides included: `read` gives an equal one."""
-        path.write_text(json.dumps(asdict(self), indent=2, default=str) + "\n")
+    def effective(self) -> dict[str, Any]:
+        """Everything, defaults and overrides included, as JSON takes it: `read` gives an equal one."""
+        tables: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return tables
 
     @classmethod
     def read(cls, path: Path) -> Experiment:
-        """What `write_effective` wrote."""
+        """The experiment whose `effective` tables the JSON file at `path` holds."""
         built = _build(cls, json.loads(path.read_text()))
         assert isinstance(built, cls)
         return built

@@ -13,10 +13,12 @@ curve.png         mean return over environment steps
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -69,14 +71,18 @@ def hold(folder: Path) -> IO[str]:
     return lock
 
 
-def begin(folder: Path, experiment: Experiment, server_address: str) -> None:
+def begin(folder: Path, experiment: Experiment, server_address: str) -> Callable[[], None]:
     """Write down that a run begins in `folder`, or goes on there, and take away what would pass for its result.
 
     Args:
       server_address: where its server answers, for `corral set` and `corral status`.
+
+    Returns:
+      what makes all that undone, for a run that was refused.
     """
     (folder / LOGS).mkdir(parents=True, exist_ok=True)
-    experiment.write_effective(folder / EXPERIMENT)
+    before = {name: _bytes(folder / name) for name in (EXPERIMENT, RUN, RESULT)}
+    write_json(folder / EXPERIMENT, experiment.effective())
     (folder / RESULT).unlink(missing_ok=True)
     start = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -86,6 +92,7 @@ def begin(folder: Path, experiment: Experiment, server_address: str) -> None:
         "versions": versions(),
     }
     write_json(folder / RUN, {"seed": experiment.run.seed, "starts": [*_starts(folder), start]})
+    return lambda: _restore(folder, before)
 
 
 def life(folder: Path) -> int:
@@ -111,9 +118,7 @@ def experiment_file(folder: Path) -> Path:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` at once or not at all: a reader never meets half a file."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(value, indent=2, default=float) + "\n")
-    draft.replace(path)
+    _write_whole(path, (json.dumps(value, indent=2, default=float) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -123,6 +128,31 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _restore(folder: Path, files: Mapping[str, bytes | None]) -> None:
+    """Give files their contents of before; those that were not there, or were empty, stay as they are."""
+    for name, content in files.items():
+        if content:
+            _write_whole(folder / name, content)
 
 
 def _starts(folder: Path) -> list[dict[str, Any]]:

@@ -12,9 +12,16 @@ from corral.launch.stopping import StopRequest
 
 GRACE_S = 5.0
 """Seconds that a process has to stop by itself before it is ended."""
+LEARNER_GRACE_S = 60.0
+"""The same for a learner: a training step, and a checkpoint of a large network."""
 
 
-def watch(stop: StopRequest, on_lost: Callable[[], None], pipe: int = 0) -> None:
+def grace_of(role: str) -> float:
+    """Seconds that a process of `role` has to stop by itself."""
+    return LEARNER_GRACE_S if role == "learner" else GRACE_S
+
+
+def watch(stop: StopRequest, on_lost: Callable[[], None], grace_s: float, pipe: int = 0) -> None:
     """Call `on_lost` and ask `stop` when `pipe` (a file descriptor; standard input) ends, and end the
     process if that is not enough. The launcher holds the other end and writes nothing."""
 
@@ -23,7 +30,7 @@ def watch(stop: StopRequest, on_lost: Callable[[], None], pipe: int = 0) -> None
             while os.read(pipe, 1024):
                 pass
         on_lost()
-        timer = threading.Timer(GRACE_S, stop.end_now, [1])
+        timer = threading.Timer(grace_s, stop.end_now, [1])
         timer.daemon = True
         timer.start()
         stop.ask()

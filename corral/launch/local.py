@@ -16,6 +16,7 @@ from corral.launch.clock import process_started
 from corral.launch.errors import USER_ERROR
 from corral.launch.experiment import Experiment
 from corral.launch.folder import LOGS, RESULT, begin, hold, make_run_folder
+from corral.launch.lifeline import grace_of
 from corral.launch.log_watch import LogWatch
 from corral.launch.poller import Fetch, StatusPoller
 from corral.launch.processes import Child, describe_exit, end
@@ -77,6 +78,7 @@ class LocalRun:
     ) -> None:
         self._experiment = experiment
         self._signal = 0
+        self._steps_before: int | None = None
         self._hurry = threading.Event()
         self._woken = threading.Event()
         self._sockets = make_socket_folder()
@@ -84,7 +86,7 @@ class LocalRun:
             local = local_addresses(experiment, self._sockets)
             self._folder = resume or make_run_folder(experiment)
             self._lock = hold(self._folder)
-            begin(self._folder, experiment, local.server.address)
+            self._undo = begin(self._folder, experiment, local.server.address)
         except BaseException:
             shutil.rmtree(self._sockets, ignore_errors=True)
             raise
@@ -96,14 +98,20 @@ class LocalRun:
     def run(self, summary: Path | None, plain: bool) -> int:
         """See `run_locally`."""
         with self._signals():
+            watcher = Watcher(self._folder, open_view(plain))
             try:
+                watcher.view.note(f"everything goes to {self._folder}")
                 for child in self._children.values():
                     child.start()
-                outcome = self._watch(plain)
+                outcome = self._watch(watcher)
                 progress = self._final_progress()
             finally:
+                watcher.view.close()
                 self._end()
-        return conclude(self._folder, progress, outcome, summary)
+            watcher.end(progress)
+            if outcome.code == USER_ERROR:
+                self._undo()
+            return conclude(self._folder, progress, outcome, summary)
 
     def _make_children(self, commands: Commands) -> dict[str, Child]:
         # The two that import TensorFlow first: everything waits for them.
@@ -115,31 +123,28 @@ class LocalRun:
                 name,
                 commands(role, self._folder, self._sockets, number),
                 self._folder / LOGS / f"{name}.log",
+                grace_s=grace_of(role),
+                lock=self._lock.fileno(),
             )
             for name, role, number in names
         }
 
-    def _watch(self, plain: bool) -> Outcome:
+    def _watch(self, watcher: Watcher) -> Outcome:
         """Keep the processes going and show it, until the run ends one way or another."""
         self._poller.start()
-        watcher = Watcher(self._folder, open_view(plain))
-        watcher.view.note(f"everything goes to {self._folder}")
-        try:
-            due = 0.0
-            while True:
-                if self._signal:
-                    return Outcome(128 + self._signal, "stopped")
-                for child in self._children.values():
-                    outcome = self._look_at(child, watcher.view)
-                    if outcome is not None:
-                        return outcome
-                if time.monotonic() >= due:
-                    watcher.tell(self._progress())
-                    self._show_errors(watcher.view)
-                    due = time.monotonic() + PERIOD_S
-                self._woken.wait(_PATIENCE_S)
-        finally:
-            watcher.close()
+        due = 0.0
+        while True:
+            if self._signal:
+                return Outcome(128 + self._signal, "stopped")
+            for child in self._children.values():
+                outcome = self._look_at(child, watcher.view)
+                if outcome is not None:
+                    return outcome
+            if time.monotonic() >= due:
+                watcher.tell(self._progress(time.monotonic() - process_started()))
+                self._show_errors(watcher.view)
+                due = time.monotonic() + PERIOD_S
+            self._woken.wait(_PATIENCE_S)
 
     def _show_errors(self, view: View) -> None:
         """Show what processes logged as errors, and went on after."""
@@ -152,7 +157,8 @@ class LocalRun:
         code = child.poll()
         if code is None:
             return None
-        if child.name == "learner" and code in (0, 1) and (self._folder / RESULT).exists():
+        # It leaves no result where the disk is full, and only a learner that has ended well exits with 0.
+        if child.name == "learner" and (code == 0 or (code == 1 and (self._folder / RESULT).exists())):
             return learner_outcome(code, self._experiment.run)
         if code == USER_ERROR:
             return Outcome(USER_ERROR, "failed", _told(child) or _crash(child, code))
@@ -163,11 +169,14 @@ class LocalRun:
         view.note(f"{child.name} ended ({describe_exit(code)}) and was started again; see {child.log}{last}")
         return None
 
-    def _progress(self) -> Progress:
+    def _progress(self, elapsed_s: float) -> Progress:
         figures = self._poller.figures
-        elapsed = time.monotonic() - process_started()
-        run = self._experiment.run
-        return Progress(run, elapsed, figures.get("server", {}), figures.get("learner", {}))
+        learner = figures.get("learner", {})
+        if self._steps_before is None and "env_steps_before" in learner:
+            # Those of our first learner: what comes after is done in our time, by whichever.
+            self._steps_before = int(learner["env_steps_before"])
+        run, before = self._experiment.run, self._steps_before or 0
+        return Progress(run, elapsed_s, figures.get("server", {}), learner, before)
 
     def _final_progress(self) -> Progress:
         """How the run stands at its end: the server still knows, but not for long."""
@@ -176,8 +185,7 @@ class LocalRun:
         trained = (self._folder / RESULT).exists() or "server" in self._poller.figures
         if trained and self._children["server"].alive:
             self._poller.ask("server", 1.0)
-        run, figures = self._experiment.run, self._poller.figures
-        return Progress(run, elapsed, figures.get("server", {}), figures.get("learner", {}))
+        return self._progress(elapsed)
 
     def _end(self) -> None:
         """End every process: actors first, then the learner with all that it got, then the server."""

@@ -48,39 +48,39 @@ class MetricsLog:
         self._clock = clock
         self._due_s = 0.0
         self._steps = -1
-        self._scalars: Any = None
+        self._events: Any = None
         self._failed = False
 
-    def record(self, progress: Progress) -> None:
-        """Write a line, if it is time for one and training has gone on since the last."""
-        if progress.elapsed_s < self._due_s or progress.env_steps == self._steps or not progress.env_steps:
+    def record(self, progress: Progress, *, last: bool = False) -> None:
+        """Write a line, if training has gone on since the one before, and it is time for one or it is the last."""
+        too_soon = progress.elapsed_s < self._due_s and not last
+        if self._failed or too_soon or progress.env_steps in (0, self._steps):
             return
         self._due_s = progress.elapsed_s + min(max(SHORTEST_S, progress.elapsed_s / 400), LONGEST_S)
         self._steps = progress.env_steps
-        if self._failed:
-            return
         try:
             self._write(figures(progress))
         except OSError as error:
             self._failed = True
             log.error("metrics are not written any more: %s", error)
 
-    def close(self) -> None:
-        """Write out what waits."""
-        if self._scalars is not None:
-            self._scalars.close()
-
     def _write(self, values: dict[str, float]) -> None:
         now = self._clock()
         with (self._folder / METRICS).open("a") as file:
             file.write(json.dumps({"time": round(now, 3), **values}) + "\n")
-        if self._scalars is None:
-            from tensorboardX import SummaryWriter  # takes a moment: not before training has begun
+        # These take a moment to import: not before training has begun. Not SummaryWriter, which writes on a thread:
+        # once the disk is full, whoever writes through it waits for ever.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
 
-            self._scalars = SummaryWriter(str(self._folder / TENSORBOARD), flush_secs=5)
-        for name, value in values.items():
-            if name != "env_steps":
-                self._scalars.add_scalar(name, value, int(values["env_steps"]), walltime=now)
+        if self._events is None:
+            (self._folder / TENSORBOARD).mkdir(exist_ok=True)
+            self._events = EventsWriter(str(self._folder / TENSORBOARD / "events"))
+        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        event = Event(wall_time=now, step=int(values["env_steps"]), summary=Summary(value=scalars))
+        self._events.write_event(event)
+        self._events.flush()
 
 
 def figures(progress: Progress) -> dict[str, float]:

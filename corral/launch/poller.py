@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 Fetch: TypeAlias = Callable[[str, float], "dict[str, Any] | None"]
 """`corral.protocol.status.fetch_status`: an address and seconds to wait, to figures or None."""
+
+log = logging.getLogger(__name__)
 
 PERIOD_S = 0.25
 
@@ -48,6 +51,10 @@ class StatusPoller:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for role in self._addresses:
-                self.ask(role)
+            for role in list(self._addresses):
+                try:
+                    self.ask(role)
+                except ValueError as error:  # an address that can be listened on, and not connected to
+                    log.warning("the %s is not asked: %s", role, error)
+                    del self._addresses[role]
             self._stop.wait(PERIOD_S)

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 RESTARTS_PER_MINUTE = 5
-GRACE_S = 5.0
-"""Seconds from SIGTERM to SIGKILL."""
 
 
 class Child:
@@ -22,11 +20,17 @@ class Child:
 
     It leads a process group of its own, so that Ctrl-C reaches the launcher alone and the group can be ended
     with it. Its standard input is a pipe that ends when the launcher does.
+
+    Args:
+      grace_s: seconds from SIGTERM to SIGKILL.
+      lock: a file descriptor that it inherits: a lock on it lasts for as long as any of its heirs lives.
     """
 
-    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], log: Path, *, grace_s: float, lock: int) -> None:
         self.name = name
         self.log = log
+        self.grace_s = grace_s
+        self._lock = lock
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
         self._restarts: deque[float] = deque()
@@ -42,6 +46,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=_environment(),
                 start_new_session=True,
+                pass_fds=[self._lock],
             )
         self._swept = False
 
@@ -107,12 +112,12 @@ class Child:
 
 
 def end(children: Iterable[Child], hurry: threading.Event | None = None) -> None:
-    """Ask the children to stop, all at once; after `GRACE_S`, or as soon as `hurry` is set, end them."""
+    """Ask the children to stop, all at once; after its own grace each, or as soon as `hurry` is set, end them."""
     children = list(children)
     for child in children:
         child.terminate()
-    deadline = time.monotonic() + GRACE_S
-    while any(child.alive for child in children) and time.monotonic() < deadline:
+    begun = time.monotonic()
+    while any(child.alive and time.monotonic() - begun < child.grace_s for child in children):
         if hurry is not None and hurry.is_set():
             break
         time.sleep(0.01)

@@ -19,12 +19,14 @@ class Progress:
       elapsed_s: seconds since the command was typed.
       server: the server's figures; empty before its first answer.
       learner: the learner's figures; empty before its first answer.
+      steps_before: environment steps of the run's earlier lives, which are none of `elapsed_s`.
     """
 
     run: RunSettings
     elapsed_s: float
     server: Mapping[str, Any]
     learner: Mapping[str, Any]
+    steps_before: int = 0
 
     @property
     def state(self) -> str:

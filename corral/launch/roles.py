@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,8 @@ from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
 from corral.launch.folder import RESULT, write_json
 from corral.launch.stopping import StopRequest
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from corral.agents import Agent
@@ -78,7 +81,10 @@ def run_learner(
     stop.call(learner.stop)
     on_start(learner)
     result = learner.run()
-    write_json(folder / RESULT, asdict(result))
+    try:
+        write_json(folder / RESULT, asdict(result))
+    except OSError as error:
+        log.error("the result could not be written: %s", error)
     if stop.asked:
         return stop.exit_code
     return 0 if result.solved or experiment.run.target_return is None else 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,16 +46,32 @@ def conclude(folder: Path, progress: Progress, outcome: Outcome, summary: Path |
       progress: the run at its end.
       summary: where the summary goes too.
     """
-    figures = summarize(progress, read_json(folder / RESULT))
-    for path in filter(None, (folder / SUMMARY, summary)):
-        write_json(path, figures)
-    draw_curve(folder, progress.run)
+    result = read_json(folder / RESULT)
+    figures = summarize(progress, result)
+    # A run that had reached its end before keeps what it came to then: this life has done nothing.
+    idle = result.get("env_steps", -1) == result.get("env_steps_before") and (folder / SUMMARY).exists()
+    if idle:
+        figures = read_json(folder / SUMMARY)
+    else:
+        _kept(lambda: write_json(folder / SUMMARY, figures))
+        _kept(lambda: draw_curve(folder, progress.run))
+    if summary is not None:
+        # In place: it is the user's, a link or a device perhaps.
+        _kept(lambda: summary.write_text(json.dumps(figures, indent=2) + "\n"))
     if outcome.error:
         print_error(outcome.error)
     if outcome.word not in ("solved", "finished") and (folder / CHECKPOINTS).is_dir():
         say(f"go on with: corral run --resume {folder}")
     say(result_line(figures, outcome.word, folder))
     return outcome.code
+
+
+def _kept(write: Callable[[], object]) -> None:
+    """Write; a disk that is full costs the file, not the result."""
+    try:
+        write()
+    except OSError as error:
+        print_error(f"{error}: the run's result could not be written whole")
 
 
 def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +84,7 @@ def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
     wall_s = progress.elapsed_s
     steps = number(result, "env_steps")
     steps = progress.env_steps if steps is None else int(steps)
-    before = int(number(result, "env_steps_before") or 0)  # of lives before this one, whose time nobody took here
+    done = steps - progress.steps_before
     mean = number(result, "mean_return")
     learner = {**progress.learner, **{key: value for key, value in result.items() if value is not None}}
     return {
@@ -75,7 +92,7 @@ def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
         "mean_return": progress.mean_return if mean is None else mean,
         "env_steps": steps,
         "wall_s": round(wall_s, 3),
-        "env_steps_per_s": round((steps - before) / wall_s, 1) if wall_s > 0 else None,
+        "env_steps_per_s": round(done / wall_s, 1) if wall_s > 0 else None,
         "policy_version": number(learner, "policy_version"),
         "policy_lag_p50": number(learner, "policy_lag_p50"),
         "mean_batch": number(progress.server, "mean_batch"),

@@ -33,12 +33,16 @@ def train(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
       AddressError, CheckpointError: see `Learner`.
     """
     with hold(folder):
-        begin(folder, experiment, experiment.server.address)
         log_to_file(folder / LOGS / "learner.log")
         say(f"everything goes to {folder}")
         watch = _Watch(experiment, folder)
+
+        def on_start(learner: Learner) -> None:
+            begin(folder, experiment, experiment.server.address)  # not before it is known to fit what lies there
+            watch.start(learner)
+
         try:
-            code = run_learner(experiment, folder, stop, watch.start)
+            code = run_learner(experiment, folder, stop, on_start)
         finally:
             progress = watch.end()
         outcome = Outcome(code, "stopped") if stop.asked else learner_outcome(code, experiment.run)
@@ -69,8 +73,7 @@ class _Watch:
             self._thread.join(5)
         self._poller.stop()
         progress = self._progress()
-        self._watcher.tell(progress)
-        self._watcher.close()
+        self._watcher.end(progress)
         return progress
 
     def _run(self) -> None:
@@ -80,4 +83,5 @@ class _Watch:
     def _progress(self) -> Progress:
         elapsed_s = time.monotonic() - process_started()
         learner = self._learner.figures() if self._learner else {}
-        return Progress(self._experiment.run, elapsed_s, self._poller.figures.get("server", {}), learner)
+        before = int(learner.get("env_steps_before", 0))
+        return Progress(self._experiment.run, elapsed_s, self._poller.figures.get("server", {}), learner, before)

@@ -27,7 +27,6 @@ class Watcher:
             self._show_at_s = progress.elapsed_s + self.view.period_s
             self.view.show(progress)
 
-    def close(self) -> None:
-        """Leave the terminal as it was, and the files complete."""
-        self.view.close()
-        self._metrics.close()
+    def end(self, progress: Progress) -> None:
+        """How the run stood at its end."""
+        self._metrics.record(progress, last=True)

@@ -8,7 +8,7 @@ from typing import Any
 import zmq
 
 from corral.protocol.control import Change, Failure, Report, pack_control, unpack_control
-from corral.protocol.errors import ProtocolError
+from corral.protocol.errors import ErrorCode, ProtocolError
 from corral.protocol.header import MessageType, pack_header, unpack_header
 from corral.protocol.sockets import open_dealer
 
@@ -40,7 +40,11 @@ def change_settings(
       AddressError: the address is malformed.
       ProtocolError: SETTING, saying what can be set; or what else the other side refused.
     """
-    return _ask(address, pack_control(MessageType.SET, 0, 0, Change(dict(settings))), timeout_s, context)
+    try:
+        frame = pack_control(MessageType.SET, 0, 0, Change(dict(settings)))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ProtocolError(ErrorCode.SETTING, f"such values cannot be sent: {error}") from error
+    return _ask(address, frame, timeout_s, context)
 
 
 def _ask(address: str, frame: bytes, timeout_s: float, context: zmq.Context | None) -> dict[str, Any] | None:

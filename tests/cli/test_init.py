@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -18,22 +17,10 @@ def place() -> Iterator[Workplace]:
         yield place
 
 
-def corral(place: Workplace, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["corral", *arguments],
-        cwd=place.folder,
-        env=place.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-
-
 def test_two_commands_solve_cartpole(place: Workplace) -> None:
-    written = corral(place, "init", "CartPole-v1")
+    written = place.corral("init", "CartPole-v1")
     assert (written.returncode, written.stdout) == (0, "wrote cartpole.toml; next: corral run cartpole.toml\n")
-    ran = corral(place, "run", "cartpole.toml")
+    ran = place.corral("run", "cartpole.toml")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.splitlines()[-1].startswith("solved: mean return ")
     assert place.run_folder.name.startswith("cartpole-")
@@ -42,13 +29,13 @@ def test_two_commands_solve_cartpole(place: Workplace) -> None:
 
 def test_a_file_is_kept_unless_forced(place: Workplace) -> None:
     (place.folder / "cartpole.toml").write_text("mine")
-    refused = corral(place, "init", "CartPole-v1")
+    refused = place.corral("init", "CartPole-v1")
     assert error(refused) == "cartpole.toml exists: --force overwrites it, --output FILE writes another"
     assert (place.folder / "cartpole.toml").read_text() == "mine"
-    assert corral(place, "init", "CartPole-v1", "--output", "an other.toml").stdout == (
+    assert place.corral("init", "CartPole-v1", "--output", "an other.toml").stdout == (
         "wrote an other.toml; next: corral run 'an other.toml'\n"
     )
-    assert corral(place, "init", "CartPole-v1", "--force").returncode == 0
+    assert place.corral("init", "CartPole-v1", "--force").returncode == 0
     ours, other = (load_experiment(place.folder / name, environ={}) for name in ("cartpole.toml", "an other.toml"))
     assert (ours.environment, ours.run.name, other.run.name) == (other.environment, "cartpole", "an other")
 
@@ -57,18 +44,18 @@ def test_a_function_of_the_working_directory(place: Workplace) -> None:
     (place.folder / "mine.py").write_text(
         "import gymnasium\ndef make(steps=5):\n    return gymnasium.make('CartPole-v1', max_episode_steps=steps)\n"
     )
-    done = corral(place, "init", "mine:make", "--kwargs", "steps=7")
+    done = place.corral("init", "mine:make", "--kwargs", "steps=7")
     assert done.stdout == "wrote make.toml; next: corral run make.toml\n", done.stderr
     environment = load_experiment(place.folder / "make.toml", environ={}).environment
     assert (environment.id, environment.kwargs) == ("mine:make", {"steps": 7})
 
 
 def test_mistakes_are_told(place: Workplace) -> None:
-    assert "'CartPool-v1' cannot be made" in error(corral(place, "init", "CartPool-v1"))
-    assert "'nowhere:make': No module named 'nowhere'" in error(corral(place, "init", "nowhere:make"))
-    assert "Pendulum-v1 takes actions float32[1]" in error(corral(place, "init", "Pendulum-v1"))
-    assert error(corral(place, "init", "")) == "ENV: id must name an environment, such as CartPole-v1"
-    text = error(corral(place, "init", "CartPole-v1", "--kwargs", "steps"))
+    assert "'CartPool-v1' cannot be made" in error(place.corral("init", "CartPool-v1"))
+    assert "'nowhere:make': No module named 'nowhere'" in error(place.corral("init", "nowhere:make"))
+    assert "Pendulum-v1 takes actions float32[1]" in error(place.corral("init", "Pendulum-v1"))
+    assert error(place.corral("init", "")) == "ENV: id must name an environment, such as CartPole-v1"
+    text = error(place.corral("init", "CartPole-v1", "--kwargs", "steps"))
     assert text == "--kwargs steps: expected name=value, such as is_slippery=false"
     assert not list(place.folder.glob("*.toml"))
 

@@ -492,7 +492,7 @@ def training(folder: Path, processes: dict[str, Process], context: zmq.Context, 
     address = f"ipc://{folder}/train/s"
     until(lambda: fetch_status(address, 0.5), what="a status")
     early = Peer(context, address)
-    for message in (infer(), hello(), [pack_control(MessageType.HELLO, 1, 1, Hello("actor"))]):
+    for message in (infer(), hello(), [pack_control(MessageType.HELLO, 1, 1, actor_hello())]):
         failure = early.refused(*message)
         assert failure.code == ErrorCode.NOT_READY
         assert "waits for its learner" in failure.text

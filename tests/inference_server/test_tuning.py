@@ -66,8 +66,15 @@ def test_what_is_not_named_stays() -> None:
             "batches of 20 rows were not compiled when the server started, but these",
         ),
         ({"server.batching.max_size": 2**64}, "server.batching.max_size = 18446744073709551616: batches of"),
-        ({"server.batching.buckets": 8}, "server.batching.buckets must be a list of whole numbers, not 8"),
-        ({"server.batching.buckets": [8, None]}, "server.batching.buckets must be a list of whole numbers"),
+        (
+            {"server.batching.buckets": 8},
+            "server.batching.buckets must be a list of at most 7 whole numbers, not 8",
+        ),
+        (
+            {"server.batching.buckets": [8, None]},
+            "server.batching.buckets must be a list of at most 7 whole numbers",
+        ),
+        ({"server.batching.buckets": [1] * 1_000_000}, "not [1, 1, 1, 1, 1, 1, ...]"),
         ({"server.batching.buckets": [8, 9]}, "batches of 9 rows were not compiled"),
         ({"server.batching.buckets": [8, 4]}, "server.batching.buckets must ascend"),
         ({"server.batching.buckets": [4, 8], "server.batching.max_size": 16}, "end at max_size (16), not [4, 8]"),

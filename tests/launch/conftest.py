@@ -61,11 +61,20 @@ class FakeRun:
         self.sockets.mkdir()
 
     def start(self, **plan: Any) -> FakeRun:
+        return self._start([str(self.experiment), str(self.summary)], plan)
+
+    def resume(self, folder: Path, options: list[str] | None = None, **plan: Any) -> FakeRun:
+        """Go on with the run in `folder`, with "key=value" texts over its own configuration."""
+        return self._start(
+            [str(folder / "experiment.json"), str(self.summary), str(folder), *(options or [])], plan
+        )
+
+    def _start(self, arguments: list[str], plan: dict[str, Any]) -> FakeRun:
         (self.folder / "plan.json").write_text(
             json.dumps({name.replace("_", "-"): value for name, value in plan.items()})
         )
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fake_run.py")), str(self.experiment), str(self.summary)],
+            [sys.executable, str(Path(__file__).with_name("fake_run.py")), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

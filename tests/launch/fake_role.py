@@ -49,7 +49,7 @@ def play(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
         count = len(json.loads((run_folder / "experiment.json").read_text())["actor"]) and plan["among"]
         while len(list((run_folder / "pids").iterdir())) < count:
             time.sleep(0.005)
-        finish(run_folder, plan["finish"])
+        finish(run_folder, plan["finish"], env_steps_before=RESULT["env_steps"] if plan.get("idle") else 0)
         return 0 if plan["finish"] else 1
     stopped.wait()
     if plan.get("ignore_stop"):
@@ -61,8 +61,9 @@ def play(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
     return stop.exit_code
 
 
-def finish(run_folder: Path, solved: bool) -> None:
-    (run_folder / "result.json").write_text(json.dumps({**RESULT, "solved": solved}))
+def finish(run_folder: Path, solved: bool, env_steps_before: int = 0) -> None:
+    result = {**RESULT, "solved": solved, "env_steps_before": env_steps_before}
+    (run_folder / "result.json").write_text(json.dumps(result))
 
 
 def tell(run_folder: Path, name: str, pid: int) -> None:

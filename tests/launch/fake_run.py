@@ -1,4 +1,4 @@
-"""`corral run` with fake roles, as a process of its own: `python fake_run.py EXPERIMENT [SUMMARY]`."""
+"""`corral run` with fake roles: `python fake_run.py EXPERIMENT [SUMMARY [RESUMED_FOLDER [KEY=VALUE...]]]`."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ def fetch(address: str, timeout_s: float) -> dict[str, Any] | None:
 
 if __name__ == "__main__":
     signal.alarm(60)
-    experiment = load_experiment(sys.argv[1], environ={})
-    summary = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    sys.exit(guarded(lambda: run_locally(experiment, summary=summary, commands=command, fetch=fetch)))
+    experiment = load_experiment(sys.argv[1], sys.argv[4:], environ={})
+    summary, resume = (Path(sys.argv[n]) if len(sys.argv) > n else None for n in (2, 3))
+    sys.exit(
+        guarded(lambda: run_locally(experiment, resume=resume, summary=summary, commands=command, fetch=fetch))
+    )

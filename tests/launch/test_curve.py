@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.launch.curve import draw_curve
+from corral.launch.curve import _points, draw_curve
 from corral.launch.settings import RunSettings
 
 
@@ -33,3 +33,10 @@ def test_a_run_without_an_episode_has_none(tmp_path: Path) -> None:
     write(tmp_path, [])
     assert draw_curve(tmp_path, RunSettings()) is None
     assert not (tmp_path / "curve.png").exists()
+
+
+def test_what_was_done_behind_the_checkpoint_is_left_out(tmp_path: Path) -> None:
+    steps = [10, 20, 30, 40, 25, 35]  # the run went on from 20
+    lines = [json.dumps({"env_steps": step, "mean_return": float(step)}) for step in steps]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    assert [step for step, _ in _points(tmp_path)] == [10, 20, 25, 35]

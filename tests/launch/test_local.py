@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -105,7 +106,7 @@ def test_what_always_crashes_is_not_started_for_ever(fake_run: FakeRun) -> None:
     fake_run.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("exit_code", [1, 3, 0])
+@pytest.mark.parametrize("exit_code", [1, 3])
 def test_a_learner_that_always_crashes_ends_the_run(fake_run: FakeRun, exit_code: int) -> None:
     code, out, err = fake_run.start(learner={"exit": exit_code}).result()
     assert code == 1
@@ -172,3 +173,35 @@ def test_the_folder_is_told_first(fake_run: FakeRun) -> None:
     code, out, _ = fake_run.start(learner=FINISH).result()
     assert code == 0
     assert out.splitlines()[0] == f"everything goes to {fake_run.run_folder}"
+
+
+def test_a_learner_that_could_not_write_its_result_has_ended_all_the_same(fake_run: FakeRun) -> None:
+    code, out, _ = fake_run.start(learner={"exit": 0}).result()
+    assert code == 0
+    assert out.splitlines()[-1].startswith("solved: ")
+    fake_run.assert_nothing_is_left()
+
+
+def test_a_refused_start_leaves_the_folder_as_it_was(fake_run: FakeRun) -> None:
+    code, _, _ = fake_run.start(learner=FINISH).result()
+    assert code == 0
+    folder = fake_run.run_folder
+    names = ("experiment.json", "run.json", "result.json")
+    before = {name: (folder / name).read_bytes() for name in names}
+    fake_run.resume(folder, learner={"error": "it does not fit"}, options=["run.target_return=9"])
+    code, _, err = fake_run.result()
+    assert code == 2
+    assert "it does not fit" in err
+    assert {name: (folder / name).read_bytes() for name in names} == before
+
+
+def test_a_run_that_had_ended_keeps_its_summary(fake_run: FakeRun) -> None:
+    fake_run.start(learner=FINISH).result()
+    folder = fake_run.run_folder
+    before = (folder / "summary.json").read_bytes()
+    fake_run.resume(folder, learner=FINISH | {"idle": True})
+    code, out, _ = fake_run.result()
+    assert code == 0
+    assert "after 12,345 steps" in out.splitlines()[-1]
+    assert (folder / "summary.json").read_bytes() == before
+    assert json.loads(fake_run.summary.read_text()) == json.loads(before)

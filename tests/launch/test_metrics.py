@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 
 from corral.launch.metrics import MetricsLog, figures, read_metrics
@@ -26,7 +28,6 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 def test_a_line_says_what_is_known(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path, clock=lambda: 1000.5)
     log.record(progress(2.0, 100, recent_batch=24.5, timeout_us=500, latency_p50_ms=float("nan")))
-    log.close()
     assert lines(tmp_path) == [
         {
             "time": 1000.5,
@@ -66,7 +67,6 @@ def test_tensorboard_gets_the_same(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path, clock=lambda: 7.0)
     log.record(progress(1.0, 10, mean=3.0))
     log.record(progress(2.0, 20, mean=4.0))
-    log.close()
     (file,) = (tmp_path / "tensorboard").iterdir()
     data, at, seen = file.read_bytes(), 0, []
     while at < len(data):  # TFRecord: length, its checksum, the record, its checksum
@@ -86,8 +86,34 @@ def test_a_folder_that_is_gone_costs_the_figures_and_not_the_run(
     log = MetricsLog(tmp_path / "gone")
     log.record(progress(1.0, 1))
     log.record(progress(2.0, 2))
-    log.close()
     assert [record.message.partition(":")[0] for record in caplog.records] == ["metrics are not written any more"]
+
+
+def test_a_disk_that_fills_up_costs_the_figures_and_nothing_hangs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = MetricsLog(tmp_path)
+    log.record(progress(1.0, 1))
+
+    def full(writer: object, event: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(EventsWriter, "write_event", full)
+    for second in range(2, 30):
+        log.record(progress(float(second), second))
+    log.record(progress(30.0, 30), last=True)
+    assert [record.message for record in caplog.records] == [
+        "metrics are not written any more: [Errno 28] No space left on device"
+    ]
+
+
+def test_the_last_moment_is_written_whenever_it_comes(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, clock=lambda: 0.0)
+    log.record(progress(1.0, 10))
+    log.record(progress(1.1, 20))
+    log.record(progress(1.2, 30), last=True)
+    log.record(progress(1.3, 30), last=True)
+    assert [line["env_steps"] for line in lines(tmp_path)] == [10, 30]
 
 
 def test_half_a_line_is_passed_over(tmp_path: Path) -> None:

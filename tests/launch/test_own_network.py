@@ -40,15 +40,7 @@ def place() -> Iterator[Workplace]:
 
 
 def corral(place: Workplace, command: str, build: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["corral", command, "examples/cartpole.toml", "--set", f"agent.network.build={build}"],
-        cwd=place.folder,
-        env=place.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    return place.corral(command, "examples/cartpole.toml", "--set", f"agent.network.build={build}")
 
 
 def test_it_is_trained_saved_and_served(place: Workplace) -> None:

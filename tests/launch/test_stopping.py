@@ -17,8 +17,7 @@ from corral.launch.stopping import StopRequest
 kind, folder = sys.argv[1], Path(sys.argv[2])
 stop = StopRequest(last_act=lambda: print("last act", flush=True))
 stop.install()
-lifeline.GRACE_S = 0.2
-lifeline.watch(stop, lambda: print("lost", flush=True))
+lifeline.watch(stop, lambda: print("lost", flush=True), 0.2)
 event = threading.Event()
 if kind == "polite":
     stop.call(lambda: (print("asked", flush=True), event.set()))

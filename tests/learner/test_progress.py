@@ -105,3 +105,10 @@ def test_what_was_restored_counts_on() -> None:
     after.add_episodes(episodes(10))
     assert after.solved
     assert after.episodes == 160
+
+
+def test_rows_of_a_version_that_is_yet_to_come_have_no_lag() -> None:
+    progress = Progress(None)
+    progress.policy_version = 5  # gone on from a checkpoint; the server acts with version 9 of the life before
+    progress.add_training_step(unroll([9, 9], [1, 1]), {})
+    assert progress.policy_lag_p50 == 0

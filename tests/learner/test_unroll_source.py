@@ -298,7 +298,7 @@ def test_status_is_answered_while_the_queue_is_full(source: UnrollSource, server
     server.send(*server.parcel(2, 7))
     header, frames = server.ask(pack_header(MessageType.STATUS, 0, 9))
     assert (header.type, header.sequence) == (MessageType.REPORT, 9)
-    assert body(Report, frames).figures == {"hello": 1}
+    assert body(Report, frames).figures == {"hello": 1, "parcels_lost": 0}
 
 
 def test_a_batch_larger_than_the_queue_would_never_come(source: UnrollSource) -> None:
@@ -352,7 +352,7 @@ def test_a_learner_that_goes_on_accepts_nothing_again_and_counts_what_was_lost(
     assert server.deliver(1, 10, steps=3) == 1
     assert server.deliver(2, 20, steps=4) == 2
     assert other.deliver(1, 11) == 1
-    cursors, steps = first.position()
+    cursors, steps, _ = first.position()
     assert (cursors, steps) == ({2**64 - 1: 2, 5: 1}, 7)
     assert server.deliver(3, 30) == 3  # accepted behind the checkpoint: lost with the learner
     first.close()
@@ -365,8 +365,12 @@ def test_a_learner_that_goes_on_accepts_nothing_again_and_counts_what_was_lost(
         assert other.deliver(1, 11) == 1
         assert other.deliver(2, 12) == 2
         assert server.greet(first_sequence=4).cursor == 3
-        assert second.position()[0] == {2**64 - 1: 3, 5: 2}
+        assert second.position().cursors == {2**64 - 1: 3, 5: 2}
         assert server.deliver(4, 40) == 4
         assert sorted(numbers(second, 2)) == [12, 40]
         assert second.parcels_lost == 1
-        assert second.position()[0] == {2**64 - 1: 4, 5: 2}
+        assert second.position().cursors == {2**64 - 1: 4, 5: 2}
+        # All that a server had delivered which came behind the checkpoint is lost, too.
+        late = stack.enter_context(FakeServer(address, 9))
+        assert late.greet(first_sequence=5).cursor == 4
+        assert second.parcels_lost == 5

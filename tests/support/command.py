@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -43,6 +44,18 @@ class Workplace:
         """The folder of the only run."""
         (folder,) = (self.folder / "runs").iterdir()
         return folder
+
+    def corral(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """A `corral` command that ends by itself, with what it said."""
+        return subprocess.run(
+            ["corral", *arguments],
+            cwd=self.folder,
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
 
     def leftovers(self) -> list[str]:
         """What should not be there any more: sockets, and processes of runs in this folder."""
