@@ -417,8 +417,13 @@ class LearnerOfTests:
         while not self._closing:
             with self._turn:
                 unroll = self.source.next(1, 0.02)
-            if unroll is not None:
-                self.unrolls.append(unroll)
+                if unroll is not None:
+                    self.unrolls.append(unroll)
+
+    @property
+    def queue_is_full(self) -> bool:
+        """Whether nothing more is accepted, for as long as it is paused."""
+        return self.source.unrolls - len(self.unrolls) >= self.QUEUE
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -813,8 +818,9 @@ def answer_unless_blocked(peer: Peer, learner: LearnerOfTests) -> tuple[Header, 
             assert peer.receive()[0].type == MessageType.REPORT
             return header, frame
         figures = msgpack.unpackb(frame[HEADER_BYTES:])["figures"]
-        # Blocked for good only once the server has heard of everything that was accepted.
-        if figures["blocked"] and figures["unrolls_accepted"] == learner.source.unrolls >= learner.QUEUE:
+        # Blocked for good only once nothing more is accepted, and the server has heard of everything that was.
+        full = learner.queue_is_full
+        if full and figures["blocked"] and figures["unrolls_accepted"] == learner.source.unrolls:
             return None
 
 
