@@ -128,6 +128,7 @@ class ActorSession:
           UnansweredError: it was told to stop, or has waited for too long.
         """
         started = time.monotonic()
+        told = ""
         nonce = secrets.randbits(64)
         sequence = 0
         while True:
@@ -139,6 +140,9 @@ class ActorSession:
             except ProtocolError as error:
                 if error.code not in LATER:
                     raise
+                if error.text != told:
+                    log.info("waiting for %s: %s", self._address, error.text)
+                    told = error.text
                 self._wait_for(error, started)
         welcome = unpack_control(Welcome, frame)
         self._token, self._sequence = welcome.session, 0

@@ -283,7 +283,13 @@ def _function(settings: EnvironmentSettings) -> Any | None:
 def _make_single(settings: EnvironmentSettings) -> Any:
     function = _function(settings)
     if function is not None:
-        return function(**settings.kwargs)
+        try:
+            return function(**settings.kwargs)
+        except Exception as error:  # a user's function may fail in any way
+            raise BadEnvironmentError(
+                f"environment.id = {settings.id!r}: the function raised {type(error).__name__}: {error} "
+                "(CORRAL_TRACEBACK=1 shows where)"
+            ) from error
     import gymnasium
 
     try:

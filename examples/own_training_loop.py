@@ -4,6 +4,8 @@ In other terminals: `corral server examples/cartpole.toml` and `corral actor exa
 like. This script takes the place of `corral learner`. Stop it with Ctrl-C.
 """
 
+import contextlib
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -44,7 +46,11 @@ def train(observation, action, reward, discount, last):
     optimizer.apply(tape.gradient(loss, policy.trainable_variables), policy.trainable_variables)
 
 
-with UnrollSource("tcp://127.0.0.1:5556") as source, WeightPublisher("tcp://127.0.0.1:5557") as publisher:
+with (
+    contextlib.suppress(KeyboardInterrupt),
+    UnrollSource("tcp://127.0.0.1:5556") as source,
+    WeightPublisher("tcp://127.0.0.1:5557") as publisher,
+):
     publisher.publish(weights_of({"policy": policy}))
     returns = []
     for unroll in source.batches(32):

@@ -65,6 +65,7 @@ class LearnerLink(threading.Thread):
         super().__init__(name="learner-link", daemon=True)
         self.waker = Waker()
         self.identity = secrets.randbits(64)
+        self.weights_address = weights_address
         self.welcomed = False
         self.refused = 0
         self.failure = ""

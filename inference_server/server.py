@@ -115,6 +115,8 @@ class InferenceServer:
         """Compile and run every bucket once. Until then nobody is answered."""
         self._engine.warm(progress)
         log.info("warm at %s: batches of %s rows", self.address, ", ".join(map(str, self._engine.buckets)))
+        if self._link is not None and not self._engine.ready:
+            log.info("waiting for the learner's first weights, from %s", self._link.weights_address)
 
     def run(self) -> None:
         """Serve until `stop`."""

@@ -103,9 +103,12 @@ def load_newest(folder: Path) -> tuple[Path, Checkpoint] | None:
         try:
             return path, load(path)
         except (CheckpointError, OSError) as error:
-            log.warning("passed over: %s", error)
+            log.error("passed over: %s", error)
     if paths:
-        raise CheckpointError(f"none of the {len(paths)} checkpoints in {folder} can be used: all are damaged")
+        raise CheckpointError(
+            f"none of the {len(paths)} checkpoints in {folder} can be used: all are damaged. Put one back from a "
+            "backup, or begin anew in another folder"
+        )
     return None
 
 

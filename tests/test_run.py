@@ -207,7 +207,7 @@ def test_batching_is_set_while_it_runs(place: Workplace) -> None:
 
 
 def test_actors_and_the_server_come_back_when_they_are_killed(place: Workplace) -> None:
-    command = Command(place, "--set", "run.target_return=60")
+    command = Command(place, "--set", "run.target_return=200")
     command.until_training()
     killed(place, "actor")
     server = killed(place, "server")

@@ -18,7 +18,7 @@ def actor(
         typer.Option(
             metavar="ADDRESS",
             envvar="CORRAL_SERVER_ADDRESS",
-            help="Override server.address: where the server answers.",
+            help="Override server.address: where the server answers, tcp://HOST:PORT or HOST (port 5555).",
         ),
     ] = None,
     environments: Annotated[int | None, typer.Option(help="Override actor.environments.")] = None,
@@ -42,9 +42,11 @@ def actor(
     from corral.launch.readiness import ready_mark
     from corral.launch.roles import run_actor
     from corral.launch.stopping import StopRequest
+    from corral.launch.whereabouts import find_server
 
     log_to_stderr()
-    options = {"server.address": server, "actor.environments": environments, "run.seed": seed}
+    address = find_server(server) if server else None
+    options = {"server.address": address, "actor.environments": environments, "run.seed": seed}
     loaded = load_experiment(experiment, with_options(overrides, options))
     stop = StopRequest()
     stop.install()

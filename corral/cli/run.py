@@ -52,16 +52,19 @@ def run(
     """
     from corral.launch.errors import UserError
     from corral.launch.experiment import load_experiment
-    from corral.launch.folder import experiment_file
+    from corral.launch.folder import check_resumable, experiment_file
     from corral.launch.local import run_locally
 
-    if (experiment is None) == (resume is None):
-        raise UserError(
-            "name one: an experiment file, such as examples/cartpole.toml, or --resume and a run's folder"
-        )
+    if experiment is not None and resume is not None:
+        raise UserError("name an experiment file or --resume and a run's folder, not both: a run has its own")
+    if experiment is None and resume is None:
+        raise UserError("name an experiment file, such as examples/cartpole.toml, or --resume and a run's folder")
     _require("keras", "gymnasium")
     options = {"run.seed": seed, "run.folder": folder, **batching_options(timeout_us, max_size, buckets)}
-    file = experiment_file(resume) if resume else experiment
+    file = experiment
+    if resume is not None:
+        file = experiment_file(resume)
+        check_resumable(resume)
     assert file is not None
     loaded = load_experiment(file, with_options(overrides, options))
     raise typer.Exit(run_locally(loaded, resume=resume, summary=summary, plain=plain))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 import typer
 
@@ -27,10 +28,17 @@ def set_(
     from corral.protocol import change_settings
 
     address = find_server(where)
-    figures = change_settings(address, dict(map(read_override, changes)))
+    settings = {key: _sizes(value) for key, value in map(read_override, changes)}
+    figures = change_settings(address, settings)
     if figures is None:
         raise TimeoutError(f"no answer from {address}: does a server run there?")
     say(
         f"{address}: timeout_us = {figures['timeout_us']}, max_size = {figures['max_size']}, "
         f"buckets = {figures['buckets']}"
     )
+
+
+def _sizes(value: Any) -> Any:
+    """Sizes as `--buckets` takes them, "1,8,48", as a list; anything else as it is."""
+    is_sizes = isinstance(value, str) and re.fullmatch(r"\d+(,\d+)+", value)
+    return [int(size) for size in value.split(",")] if is_sizes else value

@@ -71,6 +71,21 @@ def hold(folder: Path) -> IO[str]:
     return lock
 
 
+def goes_on(folder: Path) -> bool:
+    """Whether a run goes on in `folder` now."""
+    try:
+        hold(folder).close()
+    except UserError:
+        return True
+    return False
+
+
+def check_resumable(folder: Path) -> None:
+    """Raises `UserError` where a run in `folder` has nothing to go on from."""
+    if not any((folder / CHECKPOINTS).glob("checkpoint-*")):
+        raise UserError(f"{folder} has no checkpoint to go on from. Begin anew: corral run {folder / EXPERIMENT}")
+
+
 def begin(folder: Path, experiment: Experiment, server_address: str) -> Callable[[], None]:
     """Write down that a run begins in `folder`, or goes on there, and take away what would pass for its result.
 

@@ -29,6 +29,9 @@ from corral.launch.watcher import PERIOD_S, Watcher
 _PATIENCE_S = 0.02
 """Seconds between two looks at the processes."""
 
+_TWICE_S = 0.3
+"""Seconds within which two signals are one."""
+
 Commands = Callable[[str, Path, Path, int], list[str]]
 """Role, run folder, socket folder and number, to the command that starts the process."""
 
@@ -78,6 +81,7 @@ class LocalRun:
     ) -> None:
         self._experiment = experiment
         self._signal = 0
+        self._signalled = 0.0
         self._steps_before: int | None = None
         self._hurry = threading.Event()
         self._woken = threading.Event()
@@ -135,16 +139,25 @@ class LocalRun:
         due = 0.0
         while True:
             if self._signal:
+                watcher.view.note("stopping; the learner writes its last checkpoint (once more: at once, without)")
                 return Outcome(128 + self._signal, "stopped")
             for child in self._children.values():
                 outcome = self._look_at(child, watcher.view)
                 if outcome is not None:
                     return outcome
             if time.monotonic() >= due:
+                self._tell_of_resumption(watcher.view)
                 watcher.tell(self._progress(time.monotonic() - process_started()))
                 self._show_errors(watcher.view)
                 due = time.monotonic() + PERIOD_S
             self._woken.wait(_PATIENCE_S)
+
+    def _tell_of_resumption(self, view: View) -> None:
+        """Say once from where an earlier life is gone on with."""
+        if self._steps_before is None and (
+            steps := self._poller.figures.get("learner", {}).get("env_steps_before")
+        ):
+            view.note(f"going on from {steps:,} steps")
 
     def _show_errors(self, view: View) -> None:
         """Show what processes logged as errors, and went on after."""
@@ -203,9 +216,11 @@ class LocalRun:
         """Take SIGINT, SIGTERM and SIGHUP as requests to end; a second one ends the processes at once."""
 
         def note(number: int, frame: FrameType | None) -> None:
-            if self._signal:
+            # One Ctrl-C can arrive twice: from the terminal, and from whoever wraps this command.
+            if self._signal and time.monotonic() - self._signalled > _TWICE_S:
                 self._hurry.set()
-            self._signal = self._signal or number
+            if not self._signal:
+                self._signal, self._signalled = number, time.monotonic()
             self._woken.set()
 
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

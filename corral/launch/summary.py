@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from corral.launch.curve import draw_curve
-from corral.launch.errors import print_error
+from corral.launch.errors import USER_ERROR, print_error
 from corral.launch.folder import CHECKPOINTS, CURVE, LOGS, POLICY, RESULT, SUMMARY, read_json, write_json
 from corral.launch.progress import Progress, number
 from corral.launch.settings import RunSettings
@@ -60,10 +60,18 @@ def conclude(folder: Path, progress: Progress, outcome: Outcome, summary: Path |
         _kept(lambda: summary.write_text(json.dumps(figures, indent=2) + "\n"))
     if outcome.error:
         print_error(outcome.error)
+    if outcome.code == USER_ERROR:
+        say(f"failed; logs {folder / LOGS}/")  # whatever it came to before: this start came to nothing
+        return outcome.code
     if outcome.word not in ("solved", "finished") and (folder / CHECKPOINTS).is_dir():
-        say(f"go on with: corral run --resume {folder}")
+        say(f"go on with: corral run --resume {folder}{_more_steps(figures, progress.run)}")
     say(result_line(figures, outcome.word, folder))
     return outcome.code
+
+
+def _more_steps(figures: Mapping[str, Any], run: RunSettings) -> str:
+    """What a run needs to go on beyond its step limit."""
+    return f" --set run.max_env_steps={2 * run.max_env_steps}" if figures["env_steps"] >= run.max_env_steps else ""
 
 
 def _kept(write: Callable[[], object]) -> None:

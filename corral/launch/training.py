@@ -39,6 +39,7 @@ def train(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
 
         def on_start(learner: Learner) -> None:
             begin(folder, experiment, experiment.server.address)  # not before it is known to fit what lies there
+            say(f"waiting for servers at {experiment.learner.unrolls_address}")
             watch.start(learner)
 
         try:

@@ -13,7 +13,16 @@ import corral
 from actor_client.settings import EnvironmentSettings
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
-from corral.launch.folder import begin, experiment_file, hold, life, make_run_folder, read_json, server_address
+from corral.launch.folder import (
+    begin,
+    check_resumable,
+    experiment_file,
+    hold,
+    life,
+    make_run_folder,
+    read_json,
+    server_address,
+)
 from corral.launch.provenance import git_commit, versions
 from corral.launch.seeds import seed_of_life
 from corral.launch.settings import RunSettings
@@ -75,7 +84,21 @@ def test_where_a_server_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert find_server("10.0.0.1:7") == "tcp://10.0.0.1:7"
     assert find_server("gpu-3") == "tcp://gpu-3:5555"
     begin(tmp_path / "run", experiment(tmp_path), "ipc:///there")
-    assert find_server("run") == "ipc:///there"
+    with hold(tmp_path / "run"):
+        assert find_server("run") == "ipc:///there"
+        assert find_server("./run") == "ipc:///there"
+    with pytest.raises(UserError, match="no run goes on in run: it has ended"):
+        find_server("run")
+    with pytest.raises(UserError, match="no such folder, and no address"):
+        find_server("runs/none")
+
+
+def test_a_run_without_a_checkpoint_has_nothing_to_go_on_from(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no checkpoint to go on from"):
+        check_resumable(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint-1-1.npz").touch()
+    check_resumable(tmp_path)
 
 
 def test_the_first_life_has_the_seed_and_later_ones_their_own() -> None:

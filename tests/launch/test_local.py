@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -76,6 +77,11 @@ def test_a_second_signal_does_not_wait_for_what_will_not_stop(fake_run: FakeRun)
     assert fake_run.process is not None
     fake_run.process.send_signal(signal.SIGINT)
     wait_for(lambda: not runs(fake_run.pid("actor-0")), "the launcher has begun to end the actors")
+    fake_run.process.send_signal(signal.SIGINT)  # so soon after the first it counts as the first
+    assert runs(fake_run.pid("actor-1"))
+    later = time.monotonic() + 0.5
+    wait_for(lambda: time.monotonic() > later, "a second signal to be one")
+    assert runs(fake_run.pid("actor-1"))
     fake_run.process.send_signal(signal.SIGINT)
     code, _, _ = fake_run.result()
     assert code == 130
