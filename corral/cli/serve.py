@@ -53,11 +53,15 @@ def serve(
 
 
 def _load(policy: Path) -> Agent:
+    import zipfile
+
     import keras
 
     from corral.agents import ModelAgent
     from corral.launch.errors import UserError
 
+    if policy.suffix == ".keras" and not zipfile.is_zipfile(policy):
+        raise UserError(f"{policy} is no Keras file: it is damaged, or something else under that name")
     try:
         return ModelAgent(keras.models.load_model(policy, compile=False))
     except (ValueError, TypeError, OSError) as error:

@@ -136,6 +136,14 @@ def test_serve_with_mistakes(arguments: list[str], text: str) -> None:
     assert error(corral_command("serve", *arguments)) == text
 
 
+def test_a_damaged_policy_is_told(tmp_path: Path) -> None:
+    (tmp_path / "junk.keras").write_text("junk")
+    done = corral_command("serve", tmp_path / "junk.keras", "--address", f"ipc://{tmp_path}/s")
+    assert f"{tmp_path / 'junk.keras'} is no Keras file: it is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 2
+
+
 def test_the_working_directory_comes_last_on_the_path(tmp_path: Path) -> None:
     (tmp_path / "queue.py").write_text("raise RuntimeError('not this one')")
     (tmp_path / "mine.py").write_text("print('imported')")
