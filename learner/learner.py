@@ -127,6 +127,8 @@ class Learner:
         try:
             if not self._finished():
                 self._train()
+            elif not (self._folder / POLICY_FILE).exists():
+                self._save_policy()  # the life before was killed, and another target makes this the end
         finally:
             self.close()
         progress = self.progress

@@ -16,6 +16,9 @@ from corral.launch.progress import Progress, number
 from corral.launch.settings import RunSettings
 from corral.launch.view import say
 
+_REACHED = ("solved", "mean_return", "env_steps", "policy_version")
+"""What a summary says of where a run stands, rather than of how it got there."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -48,13 +51,11 @@ def conclude(folder: Path, progress: Progress, outcome: Outcome, summary: Path |
     """
     result = read_json(folder / RESULT)
     figures = summarize(progress, result)
-    # A run that had reached its end before keeps what it came to then: this life has done nothing.
-    idle = result.get("env_steps", -1) == result.get("env_steps_before") and (folder / SUMMARY).exists()
-    if idle:
-        figures = read_json(folder / SUMMARY)
-    else:
-        _kept(lambda: write_json(folder / SUMMARY, figures))
-        _kept(lambda: draw_curve(folder, progress.run))
+    if result.get("env_steps", -1) == result.get("env_steps_before"):
+        # This life has done nothing, for the end was reached before: how fast that was is what an earlier one says.
+        figures |= {name: value for name, value in read_json(folder / SUMMARY).items() if name not in _REACHED}
+    _kept(lambda: write_json(folder / SUMMARY, figures))
+    _kept(lambda: draw_curve(folder, progress.run))
     if summary is not None:
         # In place: it is the user's, a link or a device perhaps.
         _kept(lambda: summary.write_text(json.dumps(figures, indent=2) + "\n"))

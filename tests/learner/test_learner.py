@@ -161,6 +161,17 @@ def test_a_learner_goes_on_where_the_one_before_it_stopped(place: Place, tmp_pat
     assert newest[1].progress["cursors"][identity] > before.progress["cursors"][identity]
 
 
+def test_a_learner_that_finds_all_done_leaves_it_alone(place: Place, tmp_path: Path) -> None:
+    result = place.learner(tmp_path, max_env_steps=300).run()
+    before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
+    (tmp_path / "policy.keras").unlink()
+    again = place.learner(tmp_path, max_env_steps=300).run()
+    assert (again.env_steps, again.policy_version) == (result.env_steps, result.policy_version)
+    assert again.env_steps_before == again.env_steps
+    assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == before
+    assert (tmp_path / "policy.keras").exists()  # what was missing is made up for
+
+
 def test_a_clock_that_was_set_back_makes_no_earlier_epoch(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
