@@ -11,6 +11,10 @@ def save_policy(agent: Agent, path: Path) -> Path:
     """Write the agent's policy to `path` (.keras): load it with Keras, or serve it with `corral serve`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"partial-{path.name}")
-    agent.policy().save(partial)
-    partial.replace(path)
+    try:
+        agent.policy().save(partial)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     return path

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
-from corral.launch.folder import CURVE
+from corral.launch.folder import CURVE, write_whole
 from corral.launch.metrics import read_metrics
 from corral.launch.settings import RunSettings
 
@@ -27,9 +28,10 @@ def draw_curve(folder: Path, run: RunSettings) -> Path | None:
         axes.legend(frameon=False)
     axes.set(title=folder.name, xlabel="environment steps", ylabel="mean return of the last 100 episodes")
     axes.grid(alpha=0.3)
-    path = folder / CURVE
-    figure.savefig(path, dpi=120)
-    return path
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120)
+    write_whole(folder / CURVE, picture.getvalue())
+    return folder / CURVE
 
 
 def _points(folder: Path) -> list[tuple[float, float]]:

@@ -133,7 +133,7 @@ def experiment_file(folder: Path) -> Path:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` at once or not at all: a reader never meets half a file."""
-    _write_whole(path, (json.dumps(value, indent=2, default=float) + "\n").encode())
+    write_whole(path, (json.dumps(value, indent=2, default=float) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -145,7 +145,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` at once or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_bytes(content)
@@ -167,7 +168,7 @@ def _restore(folder: Path, files: Mapping[str, bytes | None]) -> None:
     """Give files their contents of before; those that were not there, or were empty, stay as they are."""
     for name, content in files.items():
         if content:
-            _write_whole(folder / name, content)
+            write_whole(folder / name, content)
 
 
 def _starts(folder: Path) -> list[dict[str, Any]]:
