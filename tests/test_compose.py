@@ -21,7 +21,11 @@ from tests.support.processes import until
 pytestmark = pytest.mark.timeout(180)
 
 PORT = 5555
-OUT_OF_REACH = "CORRAL_RUN__TARGET_RETURN=501\nCORRAL_RUN__MAX_ENV_STEPS=100_000_000\n"
+# Steps that teach nothing: minutes of training beyond the end may as well unlearn it all.
+OUT_OF_REACH = (
+    "CORRAL_RUN__TARGET_RETURN=501\nCORRAL_RUN__MAX_ENV_STEPS=100_000_000\n"
+    "CORRAL_AGENT__OPTIMIZER__LEARNING_RATE=1e-12\n"
+)
 WITHIN_REACH = "CORRAL_RUN__TARGET_RETURN=195\n"
 OFTEN_SAVED = "CORRAL_LEARNER__CHECKPOINT_EVERY_S=1\n"
 
