@@ -55,17 +55,21 @@ Insecure: TypeAlias = Annotated[
 
 def batching_options(timeout_us: int | None, max_size: int | None, buckets: str | None) -> dict[str, Any]:
     """The options of batching under their keys. Raises `UserError` for buckets that are no list of sizes."""
-    from corral.launch.errors import UserError
-
-    try:
-        sizes = None if buckets is None else [int(size) for size in buckets.split(",")]
-    except ValueError:
-        raise UserError(f"--buckets {buckets}: must be batch sizes, such as 1,8,48") from None
     return {
         "server.batching.timeout_us": timeout_us,
         "server.batching.max_size": max_size,
-        "server.batching.buckets": sizes,
+        "server.batching.buckets": None if buckets is None else bucket_sizes(buckets),
     }
+
+
+def bucket_sizes(text: str) -> list[int]:
+    """The sizes that `--buckets` names. Raises `UserError` for anything else."""
+    from corral.launch.errors import UserError
+
+    try:
+        return [int(size) for size in text.split(",")]
+    except ValueError:
+        raise UserError(f"--buckets {text}: must be batch sizes, such as 1,8,48") from None
 
 
 def with_options(overrides: list[str] | None, options: dict[str, Any]) -> list[str]:

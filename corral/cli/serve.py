@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corral.cli.options import Buckets, Insecure, batching_options
+from corral.cli.options import Buckets, Insecure, bucket_sizes
 
 if TYPE_CHECKING:
     from corral.agents import Agent
@@ -36,8 +36,8 @@ def serve(
 
     log_to_stderr()
     try:
-        sizes = batching_options(None, None, buckets)["server.batching.buckets"] or ()
-        batching = BatchingSettings(timeout_us=timeout_us, max_size=max_size, buckets=tuple(sizes))
+        sizes = () if buckets is None else tuple(bucket_sizes(buckets))
+        batching = BatchingSettings(timeout_us=timeout_us, max_size=max_size, buckets=sizes)
         settings = ServerSettings(address=address, insecure=insecure, batching=batching)
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from error

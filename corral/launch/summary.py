@@ -51,9 +51,12 @@ def conclude(folder: Path, progress: Progress, outcome: Outcome, summary: Path |
     """
     result = read_json(folder / RESULT)
     figures = summarize(progress, result)
-    if result.get("env_steps", -1) == result.get("env_steps_before"):
+    earlier = read_json(folder / SUMMARY)
+    if outcome.code == USER_ERROR:
+        figures |= earlier  # a start that was refused changes nothing of what the run had come to
+    elif result.get("env_steps", -1) == result.get("env_steps_before"):
         # This life has done nothing, for the end was reached before: how fast that was is what an earlier one says.
-        figures |= {name: value for name, value in read_json(folder / SUMMARY).items() if name not in _REACHED}
+        figures |= {name: value for name, value in earlier.items() if name not in _REACHED}
     _kept(lambda: write_json(folder / SUMMARY, figures))
     _kept(lambda: draw_curve(folder, progress.run))
     if summary is not None:

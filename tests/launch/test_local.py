@@ -192,7 +192,7 @@ def test_a_refused_start_leaves_the_folder_as_it_was(fake_run: FakeRun) -> None:
     code, _, _ = fake_run.start(learner=FINISH).result()
     assert code == 0
     folder = fake_run.run_folder
-    names = ("experiment.json", "run.json", "result.json")
+    names = ("experiment.json", "run.json", "result.json", "summary.json")
     before = {name: (folder / name).read_bytes() for name in names}
     fake_run.resume(folder, learner={"error": "it does not fit"}, options=["run.target_return=9"])
     code, _, err = fake_run.result()
