@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from corral.protocol import Spec
+from corral.protocol import ROW, Spec
 from inference_server.batcher import Batcher, Reason
+from inference_server.rows import Rows
 from inference_server.sessions import Session
 
 
@@ -25,6 +27,7 @@ class Request(NamedTuple):
     start: int
     stop: int
     arrived: float
+    finals: int = 0
 
 
 class Batch:
@@ -32,20 +35,23 @@ class Batch:
 
     Attributes:
       observation: leaf -> `[size, ...]`.
-      final: leaf -> `[size, ...]`, final observations in order of arrival; `ended` names the row of each.
-      slots, reward, flags, ended: `[size]`.
+      final: leaf -> `[size, ...]`, final observations in order of arrival.
+      table: `ROW` `[size]`, as it came; nobody has looked at it yet.
+      slots: int64 `[size]`.
+      observation_rows, final_rows, table_rows: the memory of these, to write into.
       rows, finals: how many are filled.
     """
 
     def __init__(self, size: int, observation: Spec) -> None:
         self.size = size
         self._spec = observation
-        self.observation = {name: leaf.zeros(size) for name, leaf in observation.items()}
-        self.final = {name: leaf.zeros(size) for name, leaf in observation.items()}
+        self.observation_rows = [Rows.of(name, size, leaf) for name, leaf in observation.items()]
+        self.final_rows = [Rows.of(f"final {name}", size, leaf) for name, leaf in observation.items()]
+        self.table_rows = Rows("table", size, ROW)
+        self.observation = dict(zip(observation, (rows.array for rows in self.observation_rows), strict=True))
+        self.final = dict(zip(observation, (rows.array for rows in self.final_rows), strict=True))
+        self.table = self.table_rows.array
         self.slots = np.zeros(size, np.int64)
-        self.reward = np.zeros(size, np.float32)
-        self.flags = np.zeros(size, np.uint16)
-        self.ended = np.zeros(size, np.int64)
         self.requests: list[Request] = []
         self.rows = 0
         self.finals = 0
@@ -62,22 +68,38 @@ class Batch:
 
     def split(self) -> list[Batch]:
         """Every request in a batch of its own."""
-        return [self._alone(request) for request in self.requests]
+        parts = []
+        for request in self.requests:
+            part = Batch(self.size, self._spec)
+            part.take(self, [request])
+            parts.append(part)
+        return parts
 
-    def _alone(self, request: Request) -> Batch:
-        part = Batch(self.size, self._spec)
-        rows = slice(request.start, request.stop)
-        part.rows = count = request.stop - request.start
-        finals = np.flatnonzero((self.ended[: self.finals] >= rows.start) & (self.ended[: self.finals] < rows.stop))
-        part.finals = len(finals)
-        for name in self._spec:
-            part.observation[name][:count] = self.observation[name][rows]
-            part.final[name][: len(finals)] = self.final[name][finals]
-        for ours, theirs in ((part.slots, self.slots), (part.reward, self.reward), (part.flags, self.flags)):
-            ours[:count] = theirs[rows]
-        part.ended[: len(finals)] = self.ended[finals] - rows.start
-        part.requests = [request._replace(start=0, stop=count)]
-        return part
+    def keep(self, requests: Sequence[Request]) -> None:
+        """Leave out the rows of all other requests."""
+        self.take(self, requests)
+
+    def take(self, other: Batch, requests: Sequence[Request]) -> None:
+        """Hold the rows of these requests of `other`, and nothing else."""
+        finals_before = np.cumsum([0, *(request.finals for request in other.requests)])
+        first_final = {request.start: first for request, first in zip(other.requests, finals_before, strict=False)}
+        rows = _ranges([(request.start, request.stop - request.start) for request in requests])
+        finals = _ranges([(first_final[request.start], request.finals) for request in requests])
+        mine = ((self.table, other.table), (self.slots, other.slots), *self._pairs(other, "observation"))
+        for ours, theirs in mine:
+            ours[: len(rows)] = theirs[rows]
+        for ours, theirs in self._pairs(other, "final"):
+            ours[: len(finals)] = theirs[finals]
+        starts = np.cumsum([0, *(request.stop - request.start for request in requests)]).tolist()
+        self.requests = [
+            request._replace(start=start, stop=stop)
+            for request, start, stop in zip(requests, starts, starts[1:], strict=False)
+        ]
+        self.rows, self.finals = len(rows), len(finals)
+
+    def _pairs(self, other: Batch, kind: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        ours, theirs = getattr(self, kind), getattr(other, kind)
+        return [(ours[name], theirs[name]) for name in self._spec]
 
 
 class BatchQueue:
@@ -106,11 +128,11 @@ class BatchQueue:
             self._waiting.append(last)
         return last
 
-    def commit(self, batch: Batch, request: Request, finals: int = 0) -> None:
+    def commit(self, batch: Batch, request: Request) -> None:
         """The rows of `request` are written into `batch`."""
         batch.requests.append(request)
         batch.rows = request.stop
-        batch.finals += finals
+        batch.finals += request.finals
         self.batcher.add(request.stop - request.start)
 
     def reason(self, live: int) -> Reason | None:
@@ -128,3 +150,10 @@ class BatchQueue:
         """Reuse a batch that was taken."""
         batch.clear()
         self._spare.append(batch)
+
+
+def _ranges(parts: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The numbers of every `(start, count)`, one behind the other."""
+    return np.concatenate([np.arange(0), *(np.arange(start, start + count) for start, count in parts)]).astype(
+        np.int64
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
+from inference_server.patience import Patience
 from inference_server.settings import BatchingSettings
 
 
@@ -26,23 +27,41 @@ class Batcher:
     Args:
       settings: `timeout_us` and `max_size`; `configure` changes them.
       clock: seconds, monotonic.
+
+    Attributes:
+      timeout_us: how long the oldest request waits now, in microseconds, given or chosen.
     """
 
     def __init__(self, settings: BatchingSettings, clock: Callable[[], float]) -> None:
-        self.configure(settings)
         self._clock = clock
+        self._patience: Patience | None = None
+        self.configure(settings)
         self._oldest: float | None = None
         self.rows = 0
         self.requests = 0
 
     def configure(self, settings: BatchingSettings) -> None:
         """Decide by these settings from now on."""
-        self.timeout_s = settings.timeout_us * 1e-6
         self.max_size = settings.max_size
+        if settings.timeout_us != "auto":
+            self._patience = None
+            self._wait(settings.timeout_us)
+        elif self._patience is None:
+            self._patience = Patience(self._clock())
+            self._wait(self._patience.timeout_us)
+
+    def _wait(self, timeout_us: int) -> None:
+        self.timeout_us = timeout_us
+        self.timeout_s = timeout_us * 1e-6
 
     def add(self, rows: int) -> None:
         """`rows` rows of one request have arrived now."""
-        if self._oldest is None:
+        if self._patience is not None:
+            now = self._clock()
+            self._patience.arrived(now)
+            if self._oldest is None:
+                self._oldest = now
+        elif self._oldest is None:
             self._oldest = self._clock()
         self.rows += rows
         self.requests += 1
@@ -74,3 +93,10 @@ class Batcher:
         self.rows -= rows
         self.requests -= requests
         self._oldest = oldest
+
+    def computed(self, rows: int, seconds: float) -> None:
+        """A batch of `rows` rows kept the engine busy for `seconds`, until now: "auto" learns from it."""
+        if self._patience is not None:
+            self._patience.computed(rows, seconds, self._clock())
+            if self._patience.timeout_us != self.timeout_us:
+                self._wait(self._patience.timeout_us)

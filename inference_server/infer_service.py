@@ -45,11 +45,10 @@ class InferService(Service[Leaves]):
             raise ProtocolError(ErrorCode.LIMIT, f"INFER takes 1 to {self._queue.capacity} rows, not {rows}")
         batch = self._queue.room_for(rows)
         start, stop = batch.rows, batch.rows + rows
-        for name, leaf in batch.observation.items():
-            self._frontend.read_into(leaf[start:stop], name)
+        for leaf in batch.observation_rows:
+            self._frontend.read_into(leaf, start, stop)
         self._frontend.end()
-        request = Request(None, routing, header.sequence, start, stop, self._clock())
-        self._queue.commit(batch, request)
+        self._queue.commit(batch, Request(None, routing, header.sequence, start, stop, self._clock()))
 
     def due(self) -> Reason | None:
         """Why the first batch should leave now, or None."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import zmq
 
-from corral.agents import Agent
+from corral.agents import Agent, AgentSpec
 from corral.protocol import (
     VERSION,
     Change,
@@ -51,6 +51,11 @@ log = logging.getLogger(__name__)
 HOUSEKEEPING_S = 0.25
 DRAIN_MESSAGES = 4096
 """Messages read before batches are looked at: a flood delays answers by so much at most."""
+
+
+# Plain numbers, since the members of an enumeration are found by a slow path, and every message is asked for these.
+_STEP, _INFER = int(MessageType.STEP), int(MessageType.INFER)
+_NO_HEADER = Header(VERSION, 0, 0, 0, 0, 0)
 
 
 class InferenceServer:
@@ -104,12 +109,17 @@ class InferenceServer:
             self._assembler = UnrollAssembler(settings.max_environments, parts, spec.unroll_length)
             self._step = StepService(
                 settings.batching, self._engine, self._frontend, self._slots, self._sessions, self._assembler,
-                self._outbox, self._stats, clock, seed,
+                self._outbox, self._stats, clock, self._refuse, seed,
             )  # fmt: skip
             self._link = LearnerLink(
                 *learner, parts, spec.unroll_length, self._engine, self._outbox, self._waker.wake
             )
         self._last_housekeeping = clock()
+
+    @property
+    def spec(self) -> AgentSpec:
+        """What the served agent takes and gives."""
+        return self._spec
 
     def warm(self, progress: Callable[[int, int], Any] = lambda done, total: None) -> None:
         """Compile and run every bucket once. Until then nobody is answered."""
@@ -167,26 +177,30 @@ class InferenceServer:
             self._receive(*begun)
 
     def _receive(self, routing: bytes, head: bytes) -> None:
-        header = None
+        header = _NO_HEADER
         try:
             header = unpack_header(head)
             self._handle(routing, header, head)
         except ProtocolError as error:
-            self._refuse(routing, header, error)
+            self._refuse(routing, header.session, header.sequence, error)
         except Exception:
             # A defect of ours may cost one request its answer, never the others theirs.
             log.exception("a request failed")
-            self._refuse(routing, header, ProtocolError(ErrorCode.INTERNAL, "a defect; see the server's log"))
-        finally:
-            self._frontend.discard()
+            defect = ProtocolError(ErrorCode.INTERNAL, "a defect; see the server's log")
+            self._refuse(routing, header.session, header.sequence, defect)
+        self._frontend.discard()
 
     def _handle(self, routing: bytes, header: Header, head: bytes) -> None:
+        if header.type == _STEP and self._step is not None:
+            self._step.receive(routing, header, head)
+        elif header.type == _INFER:
+            self._check_ready()
+            self._infer.receive(routing, header, head)
+        else:
+            self._handle_seldom(routing, header, head)
+
+    def _handle_seldom(self, routing: bytes, header: Header, head: bytes) -> None:
         match header.type:
-            case MessageType.STEP if self._step is not None:
-                self._step.receive(routing, header, head)
-            case MessageType.INFER:
-                self._check_ready()
-                self._infer.receive(routing, header, head)
             case MessageType.HELLO:
                 self._greet(routing, header, unpack_control(Hello, head))
             case MessageType.HEARTBEAT:
@@ -296,10 +310,9 @@ class InferenceServer:
             log.info("an actor left: its %d environments are free", len(session.slots))
             self._step.forget(session)
 
-    def _refuse(self, routing: bytes, header: Header | None, error: ProtocolError) -> None:
+    def _refuse(self, routing: bytes, session: int, sequence: int, error: ProtocolError) -> None:
         self._stats.error(error.code, error.text)
         log.debug("refused: %s", error)
-        session, sequence = (header.session, header.sequence) if header else (0, 0)
         self._frontend.send_error(routing, session, sequence, error)
         lies = (ErrorCode.MALFORMED, ErrorCode.SPEC, ErrorCode.LIMIT)
         liar = self._sessions.find(session) if error.code in lies else None
@@ -337,7 +350,8 @@ class InferenceServer:
             "role": "server",
             "ready": self._engine.ready,
             "environment": self._environment,
-            "timeout_us": self._batching.timeout_us,
+            "timeout_us": (self._step or self._infer).timeout_us,
+            "timeout_auto": self._batching.timeout_us == "auto",
             "max_size": self._batching.max_size,
             "buckets": list(self._batching.bucket_sizes()),
             "policy_version": self._engine.version,

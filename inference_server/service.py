@@ -41,12 +41,24 @@ class Service(Generic[Result]):
         """Batch by these settings from now on."""
         self._queue.batcher.configure(settings)
 
+    @property
+    def timeout_us(self) -> int:
+        """Longest wait of the oldest request now, in microseconds, given or chosen."""
+        return self._queue.batcher.timeout_us
+
     def run(self, reason: Reason) -> None:
         """Compute the first batch and answer it."""
         batch = self._queue.take()
-        self._compute(batch)
-        self._stats.batch_left(batch, reason, self._engine.padded(batch.rows))
+        self._inspect(batch)
+        if batch.rows:
+            began = self._clock()
+            self._compute(batch)
+            self._queue.batcher.computed(batch.rows, self._clock() - began)
+            self._stats.batch_left(batch, reason, self._engine.padded(batch.rows))
         self._queue.recycle(batch)
+
+    def _inspect(self, batch: Batch) -> None:
+        """Refuse what cannot be computed, and leave it out of the batch."""
 
     def _act(self, batch: Batch) -> Result:
         """What the model makes of a batch. Leaves no trace where it raises."""

@@ -57,6 +57,10 @@ class Admission(Enum):
     ANSWERED = auto()  # a resend of the last step: its answer is sent again, and nothing advances
 
 
+# Looked up here once: the members of an enumeration are found by a slow path, and this is asked of every message.
+_NEW, _WAITING, _ANSWERED = Admission.NEW, Admission.WAITING, Admission.ANSWERED
+
+
 class Sessions:
     """Every session that lives, by token and by nonce.
 
@@ -128,9 +132,9 @@ class Sessions:
           ProtocolError: SEQUENCE for one that is neither the next nor the last.
         """
         if sequence == session.answered + 1:
-            return Admission.WAITING if session.waiting else Admission.NEW
+            return _WAITING if session.waiting else _NEW
         if sequence == session.answered and sequence > 0:
-            return Admission.ANSWERED
+            return _ANSWERED
         raise ProtocolError(
             ErrorCode.SEQUENCE, f"step {sequence} is out of order: the last one answered is {session.answered}"
         )

@@ -11,16 +11,17 @@ from typing import Literal
 class BatchingSettings:
     """When a batch leaves, and how large it can be."""
 
-    timeout_us: int = 0
-    """Longest wait of the oldest request, in microseconds; 0 sends whenever the engine is free."""
+    timeout_us: int | Literal["auto"] = 0
+    """Longest wait of the oldest request, in microseconds; 0 sends whenever the engine is free, "auto" learns."""
     max_size: int = 256
     """Most rows in one batch; also the most rows of one message."""
     buckets: tuple[int, ...] = ()
     """Batch sizes to compile and warm, ascending; empty takes powers of two up to max_size."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.timeout_us <= 10_000_000:
-            raise ValueError(f"timeout_us must be 0 to 10000000 microseconds, not {self.timeout_us}")
+        timeout: int | str = self.timeout_us  # whatever it should be
+        if timeout != "auto" and (isinstance(timeout, str) or not 0 <= timeout <= 10_000_000):
+            raise ValueError(f'timeout_us must be 0 to 10000000 microseconds or "auto", not {self.timeout_us}')
         if not 1 <= self.max_size <= 65_535:
             raise ValueError(f"max_size must be 1 to 65535 rows, not {self.max_size}")
         buckets = self.buckets

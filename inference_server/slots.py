@@ -12,6 +12,7 @@ class Slots:
 
     Attributes:
       environment: int64 `[capacity]`: the run-wide number of the environment in each slot.
+      seat: int64 `[capacity]`: its number within its session.
       steps: uint64 `[capacity]`: observations answered since the session began; counts exploration noise.
       started: bool `[capacity]`: whether the slot has seen the FIRST row of its session.
       state: leaf name -> `[capacity, ...]`: the recurrent state that precedes the next observation.
@@ -22,6 +23,7 @@ class Slots:
     def __init__(self, capacity: int, state: Spec) -> None:
         self.capacity = capacity
         self.environment = np.zeros(capacity, np.int64)
+        self.seat = np.zeros(capacity, np.int64)
         self.steps = np.zeros(capacity, np.uint64)
         self.started = np.zeros(capacity, bool)
         self.state = {name: leaf.zeros(capacity) for name, leaf in state.items()}
@@ -54,6 +56,7 @@ class Slots:
         """
         taken = np.sort([self._free.pop() for _ in range(count)]).astype(np.int64)
         self._held[taken] = True
+        self.seat[taken] = np.arange(count)
         self.environment[taken] = first_environment + np.arange(count)
         self.steps[taken] = 0
         self.started[taken] = False

@@ -24,6 +24,9 @@ from inference_server.unrolls import Steps, UnrollAssembler
 REPLY = ("action",)
 """The output leaves that an actor is sent."""
 
+_ROW_BYTES = ROW.itemsize
+_FIRST, _ENDED = np.uint16(RowFlags.FIRST), np.uint16(ENDED)
+
 
 class StepService(Service[Steps]):
     """Answers STEP: admits each step once, batches it, acts, and stores what came of it."""
@@ -39,6 +42,7 @@ class StepService(Service[Steps]):
         outbox: Outbox,
         stats: Stats,
         clock: Callable[[], float],
+        refuse: Callable[[bytes, int, int, ProtocolError], None],
         seed: int,
     ) -> None:
         super().__init__(settings, engine, frontend, stats, clock)
@@ -46,6 +50,7 @@ class StepService(Service[Steps]):
         self._sessions = sessions
         self._assembler = assembler
         self._outbox = outbox
+        self._refuse = refuse
         self._seed = seed
         spec, size = self._spec, settings.max_size
         initial = engine.agent.initial_state(1)
@@ -68,62 +73,90 @@ class StepService(Service[Steps]):
             self._frontend.send(routing, session.reply)
 
     def _take_in(self, session: Session, header: Header, head: bytes) -> None:
-        table = self._row_table(session, header, head)
-        batch = self._queue.room_for(header.rows)
-        start, stop = batch.rows, batch.rows + header.rows
-        for name, leaf in batch.observation.items():
-            self._frontend.read_into(leaf[start:stop], name)
+        rows = header.rows
+        slots = session.slots if rows == len(session.slots) else self._some_slots(session, rows, head)
+        if len(head) != HEADER_BYTES + rows * _ROW_BYTES:
+            raise _wrong_table(rows, head)
+        if rows > self._queue.capacity:
+            raise self._too_many(session, rows)
+        batch = self._queue.room_for(rows)
+        start, stop = batch.rows, batch.rows + rows
+        frontend = self._frontend
+        for leaf in batch.observation_rows:
+            frontend.read_into(leaf, start, stop)
         if header.ended:
-            for name, leaf in batch.final.items():
-                self._frontend.read_into(leaf[batch.finals : batch.finals + header.ended], f"final {name}")
-        self._frontend.end()
-        self._commit(session, header, table, batch)
+            # Rows that cannot all have ended find no room, and more than one message's never come.
+            if header.ended > rows:
+                raise ProtocolError(ErrorCode.MALFORMED, f"{header.ended} of {rows} rows cannot have ended")
+            for leaf in batch.final_rows:
+                frontend.read_into(leaf, batch.finals, batch.finals + header.ended)
+        frontend.end()
+        batch.table_rows.memory[start * _ROW_BYTES : stop * _ROW_BYTES] = head[HEADER_BYTES:]
+        batch.slots[start:stop] = slots
+        session.waiting = True
+        self._queue.commit(batch, Request(session, b"", header.sequence, start, stop, session.seen, header.ended))
 
-    def _row_table(self, session: Session, header: Header, head: bytes) -> np.ndarray:
-        """The checked row table of a STEP. Raises `ProtocolError`."""
-        rows, most = header.rows, min(len(session.slots), self._queue.capacity)
-        if not 1 <= rows <= most:
-            raise ProtocolError(ErrorCode.LIMIT, f"this session's STEP takes 1 to {most} rows, not {rows}")
-        if len(head) != HEADER_BYTES + rows * ROW.itemsize:
-            raise ProtocolError(
-                ErrorCode.MALFORMED,
-                f"{rows} rows take {rows * ROW.itemsize} bytes behind the header; got {len(head) - HEADER_BYTES}",
-            )
-        table = np.frombuffer(head, ROW, rows, HEADER_BYTES)
-        environment = table["environment"]
+    def _some_slots(self, session: Session, rows: int, head: bytes) -> np.ndarray:
+        """The slots of a STEP that holds some of a session's environments. Raises `ProtocolError`."""
+        if not 1 <= rows <= len(session.slots):
+            raise self._too_many(session, rows)
+        if len(head) != HEADER_BYTES + rows * _ROW_BYTES:
+            raise _wrong_table(rows, head)
+        environment = np.frombuffer(head, ROW, rows, HEADER_BYTES)["environment"]
         if environment[-1] >= len(session.slots) or (environment[1:] <= environment[:-1]).any():
-            raise ProtocolError(
-                ErrorCode.MALFORMED, f"environments must ascend and be less than {len(session.slots)}"
-            )
-        ended = (table["flags"] & ENDED) != 0
-        if np.count_nonzero(ended) != header.ended:
-            raise ProtocolError(
-                ErrorCode.MALFORMED,
-                f"the header says that {header.ended} rows ended, the table {np.count_nonzero(ended)}",
-            )
-        first = (table["flags"] & RowFlags.FIRST) != 0
-        started = self._slots.started[session.slots[environment]]
-        if (ended & ~(first & started)).any() or (~started & ~first).any():
-            raise ProtocolError(
-                ErrorCode.SEQUENCE, "an environment's first row, and every row after an end, must be marked FIRST"
+            raise _wrong_environments(session)
+        return session.slots[environment]
+
+    def _refuse_liar(self, request: Request, error: ProtocolError) -> None:
+        session = request.session
+        assert session is not None
+        session.waiting = False
+        if session.closed:
+            self.forget(session)
+        else:
+            self._refuse(session.routing, session.token, request.sequence, error)
+
+    def _too_many(self, session: Session, rows: int) -> ProtocolError:
+        most = min(len(session.slots), self._queue.capacity)
+        return ProtocolError(ErrorCode.LIMIT, f"this session's STEP takes 1 to {most} rows, not {rows}")
+
+    def _inspect(self, batch: Batch) -> None:
+        """Look at the tables of a whole batch at once, and refuse the requests whose rows cannot be."""
+        table, slots = batch.table[: batch.rows], batch.slots[: batch.rows]
+        flags = table["flags"]
+        first, ended = (flags & _FIRST) != 0, (flags & _ENDED) != 0
+        started = self._slots.started[slots]
+        # Once started, a row is FIRST wherever the one before ended; a slot's first row is FIRST and ends nothing.
+        right = np.where(started, first | ~ended, first & ~ended)
+        right &= table["environment"] == self._slots.seat[slots]
+        right &= np.isfinite(table["reward"])
+        promised = np.array([request.finals for request in batch.requests])
+        starts = np.array([request.start for request in batch.requests])
+        counted = np.add.reduceat(ended, starts, dtype=np.int64)
+        honest = (promised == counted) & np.logical_and.reduceat(right, starts)
+        if not honest.all():
+            for index in np.flatnonzero(~honest).tolist():
+                request = batch.requests[index]
+                rows = slice(request.start, request.stop)
+                self._refuse_liar(request, self._blame(request, table[rows], slots[rows]))
+            batch.keep([batch.requests[index] for index in np.flatnonzero(honest).tolist()])
+
+    def _blame(self, request: Request, table: np.ndarray, slots: np.ndarray) -> ProtocolError:
+        """What is wrong with the rows of a request of which something is."""
+        session = request.session
+        assert session is not None
+        ended = np.count_nonzero(table["flags"] & _ENDED)
+        if (table["environment"] != self._slots.seat[slots]).any():
+            return _wrong_environments(session)
+        if ended != request.finals:
+            return ProtocolError(
+                ErrorCode.MALFORMED, f"the header says that {request.finals} rows ended, the table {ended}"
             )
         if not np.isfinite(table["reward"]).all():
-            raise ProtocolError(ErrorCode.MALFORMED, "a reward is not finite")
-        return table
-
-    def _commit(self, session: Session, header: Header, table: np.ndarray, batch: Batch) -> None:
-        start, stop = batch.rows, batch.rows + header.rows
-        slots = session.slots[table["environment"]]
-        batch.slots[start:stop] = slots
-        batch.reward[start:stop] = table["reward"]
-        batch.flags[start:stop] = table["flags"]
-        if header.ended:
-            ended = start + np.flatnonzero(table["flags"] & ENDED)
-            batch.ended[batch.finals : batch.finals + header.ended] = ended
-        self._slots.started[slots] = True
-        session.waiting = True
-        request = Request(session, b"", header.sequence, start, stop, self._clock())
-        self._queue.commit(batch, request, header.ended)
+            return ProtocolError(ErrorCode.MALFORMED, "a reward is not finite")
+        return ProtocolError(
+            ErrorCode.SEQUENCE, "an environment's first row, and every row after an end, must be marked FIRST"
+        )
 
     def due(self) -> Reason | None:
         """Why the first batch should leave now, or None: also while the learner has to catch up."""
@@ -145,8 +178,8 @@ class StepService(Service[Steps]):
 
     def _act(self, batch: Batch) -> Steps:
         rows = batch.rows
-        slots, ended = batch.slots[:rows], batch.ended[: batch.finals]
-        first = (batch.flags[:rows] & RowFlags.FIRST) != 0
+        slots, flags = batch.slots[:rows], batch.table["flags"][:rows]
+        first, ended = (flags & _FIRST) != 0, np.flatnonzero(flags & _ENDED)
         self._first[:rows] = first
         final_state = {name: leaf[slots[ended]] for name, leaf in self._slots.state.items()}
         for name, leaf in self._state.items():
@@ -161,10 +194,11 @@ class StepService(Service[Steps]):
         for name, values in state.items():
             self._slots.state[name][slots] = values
         self._slots.steps[slots] += np.uint64(1)
+        self._slots.started[slots] = True
         return Steps(
             slots=slots,
-            flags=batch.flags[:rows],
-            reward=batch.reward[:rows],
+            flags=flags,
+            reward=batch.table["reward"][:rows],
             observation={name: leaf[:rows] for name, leaf in batch.observation.items()},
             output=output,
             state={name: leaf[:rows] for name, leaf in self._state.items()},
@@ -177,13 +211,13 @@ class StepService(Service[Steps]):
     def _count_episodes(self, steps: Steps) -> tuple[int, list[list[float]]]:
         """Steps completed, and `[return, length]` of the episodes that ended, in this batch."""
         table = self._slots
-        begun = (steps.flags & (RowFlags.FIRST | ENDED)) == RowFlags.FIRST
+        begun = (steps.flags & (_FIRST | _ENDED)) == _FIRST
         completed = ~begun
         table.episode_return[steps.slots] += np.where(completed, steps.reward, 0)
         table.episode_length[steps.slots] += completed
         ended = steps.slots[steps.ended]
         returns, lengths = table.episode_return[ended].tolist(), table.episode_length[ended].tolist()
-        over = steps.slots[(steps.flags & RowFlags.FIRST) != 0]
+        over = steps.slots[(steps.flags & _FIRST) != 0]
         table.episode_return[over] = 0
         table.episode_length[over] = 0
         count = int(np.count_nonzero(completed))
@@ -219,3 +253,14 @@ class StepService(Service[Steps]):
         if not session.waiting:
             self._assembler.forget(session.slots)
             self._slots.release(session.slots)
+
+
+def _wrong_table(rows: int, head: bytes) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.MALFORMED,
+        f"{rows} rows take {rows * _ROW_BYTES} bytes behind the header; got {len(head) - HEADER_BYTES}",
+    )
+
+
+def _wrong_environments(session: Session) -> ProtocolError:
+    return ProtocolError(ErrorCode.MALFORMED, f"environments must ascend and be less than {len(session.slots)}")

@@ -52,15 +52,18 @@ def _name(key: str) -> str:
 
 def _checked(name: str, value: Any, compiled: Sequence[int]) -> Any:
     """The value, of the right type; a batch size among the compiled ones."""
-    wants_list = name == "buckets"
+    wants_list, may_learn = name == "buckets", name == "timeout_us"
+    if may_learn and value == "auto":
+        return value
     # Before anything looks at every item, since this is the thread that answers everybody.
     too_long = isinstance(value, list) and len(value) > len(compiled)
     items = value if wants_list and isinstance(value, list) else [value]
     if too_long or wants_list != isinstance(value, list) or any(type(item) is not int for item in items):
         wanted = f"a list of at most {len(compiled)} whole numbers" if wants_list else "a whole number"
+        wanted += ' or "auto"' if may_learn else ""
         raise ProtocolError(ErrorCode.SETTING, f"{TABLE}{name} must be {wanted}, not {reprlib.repr(value)}")
     strange = [size for size in items if size not in compiled]
-    if strange and name != "timeout_us":
+    if strange and not may_learn:
         raise ProtocolError(
             ErrorCode.SETTING,
             f"{TABLE}{name} = {reprlib.repr(value)}: batches of {strange[0]} rows were not compiled when the "

@@ -8,6 +8,7 @@ import typer
 
 from corral.cli import print_version
 from corral.cli.actor import actor
+from corral.cli.bench import bench
 from corral.cli.config import config
 from corral.cli.init import init
 from corral.cli.learner import learner
@@ -43,10 +44,11 @@ def _corral(
 
     corral run examples/cartpole.toml trains on this machine; corral serve policy.keras answers with any
     saved Keras model. server, learner and actor start one role each, for runs over several machines; init and
-    config write and explain experiment files; status and set look at a running server and tune it.
+    config write and explain experiment files; status and set look at a running server and tune it;
+    bench measures one.
     """
 
 
-for _command in (run, serve, server, learner, actor, init, config, status):
+for _command in (run, serve, server, learner, actor, init, config, status, bench):
     app.command()(_command)
 app.command("set")(set_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -31,10 +31,11 @@ Where: TypeAlias = Annotated[
 ]
 
 TimeoutUs: TypeAlias = Annotated[
-    int | None,
+    str | None,
     typer.Option(
+        metavar="US|auto",
         help="Override server.batching.timeout_us: longest wait for a fuller batch, in microseconds; 0 never lets "
-        "the model idle."
+        "the model idle, auto learns what pays.",
     ),
 ]
 MaxSize: TypeAlias = Annotated[
@@ -53,13 +54,25 @@ Insecure: TypeAlias = Annotated[
 ]
 
 
-def batching_options(timeout_us: int | None, max_size: int | None, buckets: str | None) -> dict[str, Any]:
-    """The options of batching under their keys. Raises `UserError` for buckets that are no list of sizes."""
+def batching_options(timeout_us: str | None, max_size: int | None, buckets: str | None) -> dict[str, Any]:
+    """The options of batching under their keys. Raises `UserError` for what is no timeout or no list of sizes."""
     return {
-        "server.batching.timeout_us": timeout_us,
+        "server.batching.timeout_us": None if timeout_us is None else timeout(timeout_us),
         "server.batching.max_size": max_size,
         "server.batching.buckets": None if buckets is None else bucket_sizes(buckets),
     }
+
+
+def timeout(text: str) -> int | Literal["auto"]:
+    """The wait that `--timeout-us` names. Raises `UserError` for anything but a whole number or "auto"."""
+    from corral.launch.errors import UserError
+
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"--timeout-us {text}: must be whole microseconds, such as 500, or auto") from None
 
 
 def bucket_sizes(text: str) -> list[int]:

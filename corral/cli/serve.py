@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from corral.cli.options import Buckets, Insecure, bucket_sizes
-
-if TYPE_CHECKING:
-    from corral.agents import Agent
+from corral.cli.options import Buckets, Insecure, bucket_sizes, timeout
 
 
 def serve(
@@ -20,8 +17,13 @@ def serve(
     address: Annotated[str, typer.Option(help="Where clients connect.")] = "tcp://127.0.0.1:5555",
     max_size: Annotated[int, typer.Option(help="Most rows in one batch, and in one request.")] = 256,
     timeout_us: Annotated[
-        int, typer.Option(help="Longest wait for a fuller batch, in microseconds; 0 never lets the model idle.")
-    ] = 0,
+        str,
+        typer.Option(
+            metavar="US|auto",
+            help="Longest wait for a fuller batch, in microseconds; 0 never lets the model idle, "
+            "auto learns what pays.",
+        ),
+    ] = "0",
     buckets: Buckets = None,
     insecure: Insecure = False,
 ) -> None:
@@ -29,6 +31,7 @@ def serve(
     from corral.launch.errors import UserError
     from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
+    from corral.launch.roles import saved_agent
     from corral.launch.roles import serve as serve_until_stopped
     from corral.launch.stopping import StopRequest
     from corral.launch.view import say
@@ -37,7 +40,7 @@ def serve(
     log_to_stderr()
     try:
         sizes = () if buckets is None else tuple(bucket_sizes(buckets))
-        batching = BatchingSettings(timeout_us=timeout_us, max_size=max_size, buckets=sizes)
+        batching = BatchingSettings(timeout_us=timeout(timeout_us), max_size=max_size, buckets=sizes)
         settings = ServerSettings(address=address, insecure=insecure, batching=batching)
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from error
@@ -48,21 +51,5 @@ def serve(
     import_keras()
     from inference_server.server import InferenceServer
 
-    server = InferenceServer(settings, lambda: _load(policy), seed=0, learner=None)
+    server = InferenceServer(settings, lambda: saved_agent(policy), seed=0, learner=None)
     raise typer.Exit(serve_until_stopped(server, stop, lambda: say(f"serving {policy} at {server.address}")))
-
-
-def _load(policy: Path) -> Agent:
-    import zipfile
-
-    import keras
-
-    from corral.agents import ModelAgent
-    from corral.launch.errors import UserError
-
-    if policy.suffix == ".keras" and not zipfile.is_zipfile(policy):
-        raise UserError(f"{policy} is no Keras file: it is damaged, or something else under that name")
-    try:
-        return ModelAgent(keras.models.load_model(policy, compile=False))
-    except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{policy} cannot be served: {error}") from error

@@ -20,7 +20,8 @@ def set_(
     """Change settings of a running server: between two batches, without dropping a request.
 
     server.batching.timeout_us, server.batching.max_size and server.batching.buckets can change; the sizes must be
-    among those that the server compiled when it started. The next start begins with the experiment's own again.
+    among those that the server compiled when it started. A timeout_us of auto lets the server
+    learn one. The next start begins with the experiment's own again.
     """
     from corral.launch.sources import read_override
     from corral.launch.view import say
@@ -32,8 +33,10 @@ def set_(
     figures = change_settings(address, settings)
     if figures is None:
         raise TimeoutError(f"no answer from {address}: does a server run there?")
+    # Of a timeout that the server chooses, the figure is what it has chosen so far.
+    chosen = "auto, now " if figures.get("timeout_auto") else ""
     say(
-        f"{address}: timeout_us = {figures['timeout_us']}, max_size = {figures['max_size']}, "
+        f"{address}: timeout_us = {chosen}{figures['timeout_us']}, max_size = {figures['max_size']}, "
         f"buckets = {figures['buckets']}"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
@@ -93,10 +94,13 @@ def _first_sentence(text: str) -> str:
 
 
 def _choices(kind: Any) -> list[Any]:
-    """The values that a `Literal` allows, alone or in a union."""
+    """The values that a `Literal` allows, alone or beside None; none where other values are possible too."""
     if typing.get_origin(kind) is Literal:
         return list(typing.get_args(kind))
-    return [choice for inner in typing.get_args(kind) for choice in _choices(inner)]
+    if typing.get_origin(kind) not in (typing.Union, types.UnionType):
+        return []
+    kinds = [inner for inner in typing.get_args(kind) if inner is not type(None)]
+    return _choices(kinds[0]) if len(kinds) == 1 else []
 
 
 def _noted(line: str, note: str) -> str:

@@ -18,6 +18,7 @@ _EXTRAS = {
     "tomlkit": "actor",
     "tensorboardX": "server",
     "matplotlib": "server",
+    "psutil": "server",
 }
 
 # Errors of the rooms whose text is meant for a person.

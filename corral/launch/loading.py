@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import types
+import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ class _Check:
             try:
                 return _adapter().validate_python(_nest(self._values))
             except ValidationError as error:
-                progress = [self._mend(item) for item in error.errors(include_url=False)]
+                progress = [self._mend(item) for item in _joined(error.errors(include_url=False))]
                 if not all(progress):
                     return None
 
@@ -85,6 +87,31 @@ class _Check:
 @cache
 def _adapter() -> TypeAdapter[Experiment]:
     return TypeAdapter(Experiment)
+
+
+def _joined(errors: Sequence[Any]) -> list[Any]:
+    """The errors, those of one value that may be of several kinds as one.
+
+    Such a value has an error for each kind, at a place of that kind's name behind the key.
+    """
+    joined: dict[Key, Any] = {}
+    for error in errors:
+        key = _before_kinds(error["loc"])
+        if key in joined and key != error["loc"]:
+            joined[key]["msg"] += error["msg"].replace("Input should be", ", or", 1)
+        else:
+            joined[key] = {**error, "loc": key}
+    return list(joined.values())
+
+
+def _before_kinds(location: Key) -> Key:
+    kind: Any = Experiment
+    for depth, name in enumerate(location):
+        if not (isinstance(kind, type) and is_dataclass(kind)):
+            several = typing.get_origin(kind) in (typing.Union, types.UnionType)
+            return location[:depth] if several else location
+        kind = hints(kind).get(name)
+    return location
 
 
 def _blame(error: Any) -> tuple[Key, str]:

@@ -28,7 +28,7 @@ def run_server(experiment: Experiment, stop: StopRequest, on_ready: Callable[[],
 
     server = InferenceServer(
         experiment.server,
-        lambda: _agent(experiment),
+        lambda: agent_of(experiment),
         seed=experiment.run.seed,
         environment=experiment.environment.label,
         learner=(experiment.learner.unrolls_address, experiment.learner.weights_address),
@@ -72,7 +72,7 @@ def run_learner(
     keras.utils.set_random_seed(experiment.run.seed)  # the first weights are drawn here, and nowhere else
     learner = Learner(
         experiment.learner,
-        _agent(experiment),
+        agent_of(experiment),
         experiment.agent.optimizer,
         target_return=experiment.run.target_return,
         max_env_steps=experiment.run.max_env_steps,
@@ -114,7 +114,8 @@ def run_actor(
     return stop.exit_code
 
 
-def _agent(experiment: Experiment) -> Agent:
+def agent_of(experiment: Experiment) -> Agent:
+    """The agent of an experiment, for its environment's spaces. Raises `UserError`."""
     from actor_client.environments import spaces
     from corral.agents import build_agent
 
@@ -123,3 +124,19 @@ def _agent(experiment: Experiment) -> Agent:
         return build_agent(experiment.agent, observation, action)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def saved_agent(policy: Path) -> Agent:
+    """An agent around a model that Keras saved. Raises `UserError` for what is none."""
+    import zipfile
+
+    import keras
+
+    from corral.agents import ModelAgent
+
+    if policy.suffix == ".keras" and not zipfile.is_zipfile(policy):
+        raise UserError(f"{policy} is no Keras file: it is damaged, or something else under that name")
+    try:
+        return ModelAgent(keras.models.load_model(policy, compile=False))
+    except (ValueError, TypeError, OSError) as error:
+        raise UserError(f"{policy} cannot be served: {error}") from error

@@ -88,14 +88,13 @@ def unpack_header(frame: bytes) -> Header:
         raise ProtocolError(
             ErrorCode.MALFORMED, f"a message begins with {HEADER_BYTES} header bytes; got {len(frame)}"
         )
-    magic, *fields = _LAYOUT.unpack_from(frame)
+    magic, version, type_, rows, ended, session, sequence = _LAYOUT.unpack_from(frame)
     if magic != MAGIC:
         raise ProtocolError(ErrorCode.MALFORMED, f"a message begins with {MAGIC!r}, not {magic!r}")
-    header = Header(*fields)
-    if header.version != VERSION:
+    if version != VERSION:
         raise ProtocolError(
             ErrorCode.VERSION,
-            f"this side speaks protocol version {VERSION}, the message is of version {header.version}: "
+            f"this side speaks protocol version {VERSION}, the message is of version {version}: "
             "install the same Corral release on both sides",
         )
-    return header
+    return Header(version, type_, rows, ended, session, sequence)

@@ -129,7 +129,15 @@ def test_a_run_folder_that_cannot_be_made(tmp_path: Path) -> None:
     [
         (["no.keras"], "no.keras: no such file; name a model that Keras saved, such as policy.keras"),
         (["no.keras", "--max-size", "0"], "--max-size must be 1 to 65535 rows, not 0"),
-        (["no.keras", "--timeout-us", "-1"], "--timeout-us must be 0 to 10000000 microseconds, not -1"),
+        (["no.keras", "--timeout-us", "-1"], '--timeout-us must be 0 to 10000000 microseconds or "auto", not -1'),
+        (
+            ["no.keras", "--timeout-us", "auto"],
+            "no.keras: no such file; name a model that Keras saved, such as policy.keras",
+        ),
+        (
+            ["no.keras", "--timeout-us", "soon"],
+            "--timeout-us soon: must be whole microseconds, such as 500, or auto",
+        ),
     ],
 )
 def test_serve_with_mistakes(arguments: list[str], text: str) -> None:

@@ -14,10 +14,16 @@ def test_buckets_are_powers_of_two_up_to_the_largest_batch() -> None:
     assert BatchingSettings(max_size=48, buckets=(12, 48)).bucket_sizes() == (12, 48)
 
 
+def test_the_timeout_can_be_learned() -> None:
+    assert BatchingSettings(timeout_us="auto").timeout_us == "auto"
+
+
 @pytest.mark.parametrize(
     ("kind", "values", "names"),
     [
         (BatchingSettings, {"timeout_us": -1}, "timeout_us"),
+        (BatchingSettings, {"timeout_us": 10_000_001}, "timeout_us"),
+        (BatchingSettings, {"timeout_us": "soon"}, "timeout_us"),
         (BatchingSettings, {"max_size": 0}, "max_size"),
         (BatchingSettings, {"max_size": 65_536}, "max_size"),
         (BatchingSettings, {"max_size": 8, "buckets": (4, 2, 8)}, "buckets"),

@@ -29,6 +29,13 @@ def test_the_timeout_changes_alone() -> None:
     assert change(timeout_us=500) == BatchingSettings(timeout_us=500, max_size=48)
 
 
+def test_the_timeout_can_be_learned_and_given_again() -> None:
+    learned = change(timeout_us="auto")
+    assert learned == BatchingSettings(timeout_us="auto", max_size=48)
+    assert changed(learned, {"server.batching.max_size": 16}, COMPILED).timeout_us == "auto"
+    assert changed(learned, {"server.batching.timeout_us": 0}, COMPILED) == START
+
+
 def test_a_smaller_batch_takes_the_buckets_up_to_it() -> None:
     assert change(max_size=16) == BatchingSettings(max_size=16, buckets=(1, 2, 4, 8, 16))
 
@@ -56,15 +63,29 @@ def test_what_is_not_named_stays() -> None:
         ),
         ({"timeout_us": 5}, "timeout_us cannot change while the server runs"),
         ({"server.batching.timeout": 5}, "server.batching.timeout cannot change"),
-        ({"server.batching.timeout_us": "soon"}, "server.batching.timeout_us must be a whole number, not 'soon'"),
-        ({"server.batching.timeout_us": True}, "server.batching.timeout_us must be a whole number, not True"),
-        ({"server.batching.timeout_us": 1.5}, "server.batching.timeout_us must be a whole number, not 1.5"),
-        ({"server.batching.timeout_us": [1]}, "server.batching.timeout_us must be a whole number, not [1]"),
+        (
+            {"server.batching.timeout_us": "soon"},
+            "server.batching.timeout_us must be a whole number or \"auto\", not 'soon'",
+        ),
+        (
+            {"server.batching.timeout_us": True},
+            'server.batching.timeout_us must be a whole number or "auto", not True',
+        ),
+        (
+            {"server.batching.timeout_us": 1.5},
+            'server.batching.timeout_us must be a whole number or "auto", not 1.5',
+        ),
+        (
+            {"server.batching.timeout_us": [1]},
+            'server.batching.timeout_us must be a whole number or "auto", not [1]',
+        ),
         ({"server.batching.timeout_us": -1}, "server.batching.timeout_us must be 0 to 10000000 microseconds"),
         (
             {"server.batching.max_size": 20},
             "batches of 20 rows were not compiled when the server started, but these",
         ),
+        ({"server.batching.max_size": "auto"}, "server.batching.max_size must be a whole number, not 'auto'"),
+        ({"server.batching.buckets": ["auto"]}, "must be a list of at most 7 whole numbers, not ['auto']"),
         ({"server.batching.max_size": 2**64}, "server.batching.max_size = 18446744073709551616: batches of"),
         (
             {"server.batching.buckets": 8},

@@ -51,6 +51,8 @@ class Table:
     """A table (Somebody et al. 2018) of tests. This is not told."""
 
     silent: int = 0
+    open: int | Literal["a"] | None = None
+    """An open choice."""
     choice: Literal["a", 1] | None = None
     """A choice. "More" about it."""
     spread: int = 0
@@ -68,6 +70,7 @@ def test_the_first_sentence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert about(("table",)) == "A table (Somebody et al. 2018) of tests."
     assert about(("table", "silent")) == ""
     assert about(("table", "choice")) == 'A choice. One of "a", 1.'
+    assert about(("table", "open")) == "An open choice."
     assert about(("table", "spread")) == "Over lines, with e.g. an abbreviation."
 
 

@@ -52,6 +52,7 @@ def test_set_wins_over_the_environment_and_that_over_the_file(write) -> None:
     [
         ("server.batching.buckets=[1, 2, 256]", "server.batching.buckets", (1, 2, 256)),
         ("server.insecure=true", "server.insecure", True),
+        ("server.batching.timeout_us=auto", "server.batching.timeout_us", "auto"),
         ("run.target_return=1e2", "run.target_return", 100.0),
         ("run.max_env_steps=2_000_000", "run.max_env_steps", 2_000_000),
         ("run.name=hello", "run.name", "hello"),
@@ -89,10 +90,31 @@ def test_every_problem_is_listed_with_key_value_origin_and_expectation(write) ->
         f"server.batching.max_size = 'many' ({path}): must be a valid integer, "
         "unable to parse string as an integer",
         "server.batching.timeout_us = -5 (environment variable CORRAL_SERVER__BATCHING__TIMEOUT_US): "
-        "must be 0 to 10000000 microseconds, not -5",
+        'must be 0 to 10000000 microseconds or "auto", not -5',
         "actor.processes = 0 (--set actor.processes=0): must be 1 to 100000, not 0",
         f"agent.network.hidden = [64, 0] ({path}): must be layer sizes of 1 or more, not [64, 0]",
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("soon", "a valid integer, unable to parse string as an integer, or 'auto'"),
+        ("1.5", "a valid integer, got a number with a fractional part, or 'auto'"),
+        ("[1]", "a valid integer, or 'auto'"),
+    ],
+)
+def test_a_value_of_two_kinds_is_blamed_once(write, value, expected) -> None:
+    given = f"server.batching.timeout_us={value}"
+    (problem,) = problems(write(SMALL), [given])
+    assert problem == f"server.batching.timeout_us = {value} (--set {given}): must be {expected}"
+
+
+def test_an_experiment_that_learns_its_timeout_comes_back(write, tmp_path) -> None:
+    experiment = load_experiment(write(SMALL), ["server.batching.timeout_us=auto"], {})
+    path = tmp_path / "effective.json"
+    path.write_text(json.dumps(experiment.effective()))
+    assert Experiment.read(path) == experiment
 
 
 def test_a_check_of_two_keys_blames_one(write) -> None:

@@ -1,0 +1,186 @@
+"""Many clients played by one thread: connections, requests, and when each was answered."""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+import select
+import time
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import zmq
+
+from corral.bench.arrivals import Arrivals
+from corral.bench.requests import Requests, sequence_of
+from corral.protocol import (
+    Failure,
+    Hello,
+    MessageType,
+    Spec,
+    TensorSpec,
+    Welcome,
+    open_dealer,
+    pack_control,
+    spec_to_wire,
+    unpack_control,
+    unpack_header,
+)
+
+log = logging.getLogger(__name__)
+
+GREETING_TIMEOUT_S = 60.0
+_SELECTABLE = 500
+
+
+@dataclass
+class Record:
+    """What came back.
+
+    Attributes:
+      answered: when, in seconds of `time.monotonic`, float64 `[n]`.
+      latency_s: since the request was due, float64 `[n]`.
+      version: the policy version of each answer, int64 `[n]`; empty where not asked for.
+      errors: text -> how often.
+      wrong: answers whose outputs were not those of their policy version.
+    """
+
+    answered: array[float] = field(default_factory=lambda: array("d"))
+    latency_s: array[float] = field(default_factory=lambda: array("d"))
+    version: array[int] = field(default_factory=lambda: array("q"))
+    errors: Counter[str] = field(default_factory=Counter)
+    wrong: int = 0
+
+
+def connect(address: str, count: int) -> tuple[zmq.Context, list[zmq.Socket]]:
+    """`count` connections of a context of their own."""
+    context = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, max(count + 16, 1023))
+    return context, [open_dealer(context, address) for _ in range(count)]
+
+
+def join(sockets: Sequence[zmq.Socket], observation: Spec, action: TensorSpec, rows: int) -> list[Welcome]:
+    """A session of `rows` environments for each connection.
+
+    Raises:
+      ProtocolError: the server will not have one.
+      TimeoutError: it does not answer.
+    """
+    hello = Hello(
+        "actor",
+        environments=rows,
+        observation=spec_to_wire(observation),
+        action=spec_to_wire({"action": action}),
+    )
+    welcomes = []
+    for socket in sockets:
+        nonce = secrets.randbits(64)
+        socket.send(pack_control(MessageType.HELLO, nonce, 1, hello))
+        if not socket.poll(int(GREETING_TIMEOUT_S * 1e3)):
+            raise TimeoutError(f"the server has not answered a greeting for {GREETING_TIMEOUT_S:.0f} s")
+        frame = socket.recv()
+        if unpack_header(frame).type == MessageType.ERROR:
+            raise unpack_control(Failure, frame).error()
+        welcomes.append(unpack_control(Welcome, frame))
+    return welcomes
+
+
+class Clients:
+    """A closed or an open loop of clients, one connection each."""
+
+    def __init__(self, sockets: Sequence[zmq.Socket], requests: Sequence[Requests], arrivals: Arrivals) -> None:
+        self._sockets = list(sockets)
+        self._requests = list(requests)
+        self._arrivals = arrivals
+        self._index = {socket: index for index, socket in enumerate(sockets)}
+        self._due = [math.inf] * len(self._sockets)
+        self._poller = zmq.Poller()
+        for socket in self._sockets:
+            self._poller.register(socket, zmq.POLLIN)
+        # An edge-triggered descriptor is enough once the poller has found nothing to read.
+        self._descriptors: list[int] = [int(socket.getsockopt(zmq.FD)) for socket in self._sockets[:_SELECTABLE]]
+
+    def run(self, start: float, stop: float, check: Checker | None = None) -> Record:
+        """Ask until `stop`; what was answered since `start` is recorded. Seconds of `time.monotonic`."""
+        record = Record()
+        clock, arrivals = time.monotonic, self._arrivals
+        while (now := clock()) < stop:
+            while (turn := arrivals.due(now)) is not None:
+                self._send(*turn)
+            for socket in self._readable(now, min(stop, arrivals.next_due())):
+                frame = socket.recv()
+                now = clock()
+                index = self._index[socket]
+                if frame[3] == MessageType.ERROR:
+                    self._refused(record, frame)
+                    continue
+                if sequence_of(frame) != self._requests[index].sequence:
+                    record.errors["an answer to no request"] += 1
+                    continue
+                if now >= start:
+                    record.answered.append(now)
+                    record.latency_s.append(now - self._due[index])
+                    if check is not None:
+                        record.version.append(check.version(frame))
+                        record.wrong += not check.holds(index, frame)
+                due = arrivals.answered(index, now)
+                if due is not None:
+                    self._send(index, due)
+        return record
+
+    def unanswered(self, now: float, patience_s: float) -> int:
+        """Clients that have waited for longer than `patience_s`."""
+        return sum(now - due > patience_s for due in self._due)
+
+    def _readable(self, now: float, until: float) -> list[zmq.Socket]:
+        """The connections with an answer; waits for one until `until` at most."""
+        wait_s = max(0.0, until - now)
+        ready = self._poller.poll(int(wait_s * 1e3))
+        if not ready and wait_s < 1e-3:
+            # Its whole milliseconds are too long a wait, and looking again and again would take the server's core.
+            select.select(self._descriptors, [], [], wait_s)
+            ready = self._poller.poll(0)
+        return [socket for socket, _ in ready]
+
+    def _send(self, index: int, due: float) -> None:
+        socket, frames = self._sockets[index], self._requests[index].next()
+        self._due[index] = due
+        for frame in frames[:-1]:
+            socket.send(frame, zmq.SNDMORE)
+        socket.send(frames[-1])
+
+    def _refused(self, record: Record, frame: bytes) -> None:
+        """Count an ERROR. Its client is done: what it would send next is refused as well."""
+        record.errors[str(unpack_control(Failure, frame).error())] += 1
+
+
+class Checker:
+    """Knows what each client's observation becomes under each of the pushed policies, which take turns.
+
+    Args:
+      outputs: leaf -> spec of an answer's row.
+      expected: leaf -> `[policies, clients, rows, ...]`; policy `v % policies` is that of version `v`.
+    """
+
+    def __init__(self, outputs: Spec, expected: dict[str, np.ndarray]) -> None:
+        from actor_client.answers import unpack_answer
+
+        self._unpack = unpack_answer
+        self._outputs = outputs
+        self._expected = expected
+
+    def version(self, frame: bytes) -> int:
+        """The policy version of an answer."""
+        return int.from_bytes(frame[24:32], "little")
+
+    def holds(self, client: int, frame: bytes) -> bool:
+        """Whether an answer is that of one policy, and of the one that it names."""
+        version, outputs = self._unpack(unpack_header(frame), frame, self._outputs)
+        return all(
+            np.allclose(outputs[name], values[version % len(values)][client], rtol=1e-3, atol=1e-4)
+            for name, values in self._expected.items()
+        )

@@ -1,0 +1,95 @@
+"""A sweep: every combination of the values that were given, measured one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from typing import Any
+
+from corral.bench.load import Load
+from corral.bench.model import check_model
+from corral.bench.result import Result, median
+from corral.bench.stage import Stage
+from corral.launch.errors import UserError
+
+_NUMBERS = {"rate": float, "think_us": float, "push_every_s": float}
+_TEXTS = ("request", "transport")
+BATCHING = ("timeout_us", "max_size")
+"""Options that are the server's, not the load's."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One row to measure: a load, and the server's batching."""
+
+    load: Load
+    batching: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What all rows share."""
+
+    model: str = "mlp"
+    server: str | None = None
+    seconds: float = 5.0
+    repeats: int = 1
+    floors: bool = True
+    pin: bool = False
+
+
+def plans(options: Mapping[str, str]) -> list[Plan]:
+    """Every combination of comma-separated values: option name -> "64" or "1,16,64".
+
+    Raises:
+      UserError: a value is none; the text names the option.
+    """
+    each = [[(name, _value(name, text.strip())) for text in texts.split(",")] for name, texts in options.items()]
+    return [_plan(dict(combination)) for combination in product(*each)]
+
+
+def measure(
+    rows: Sequence[Plan],
+    conditions: Conditions,
+    *,
+    on_progress: Callable[[str], object] = lambda text: None,
+) -> Iterator[Result]:
+    """The median of each row, as soon as it is there. Raises `UserError`."""
+    for plan in rows:
+        if conditions.server is None:
+            check_model(conditions.model, plan.load.request)
+        elif plan.load.request == "step" or plan.load.push_every_s:
+            raise UserError(
+                "a running server is asked with --request infer only: made-up steps would be trained on"
+            )
+        with Stage(
+            conditions.model,
+            plan.load,
+            dict(plan.batching),
+            server=conditions.server,
+            floors=conditions.floors,
+            pin=conditions.pin,
+            say=on_progress,
+        ) as stage:
+            yield median([stage.measure(conditions.seconds) for _ in range(conditions.repeats)])
+
+
+def _plan(values: dict[str, Any]) -> Plan:
+    values.setdefault("processes", min(2, values["clients"]))
+    batching = {name: values[name] for name in BATCHING if name in values}
+    names = {item.name for item in fields(Load)}
+    try:
+        return Plan(Load(**{name: value for name, value in values.items() if name in names}), batching)
+    except ValueError as error:
+        name, _, rest = str(error).partition(" ")
+        raise UserError(f"--{name.replace('_', '-')} {rest}") from error
+
+
+def _value(name: str, text: str) -> Any:
+    if name in _TEXTS or (name == "timeout_us" and text == "auto"):
+        return text
+    try:
+        return _NUMBERS.get(name, int)(text)
+    except ValueError:
+        raise UserError(f"--{name.replace('_', '-')}: {text!r} is no number") from None
