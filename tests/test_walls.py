@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from corral.agents.backend import SUPPORTED
+
 ROOT = Path(__file__).parents[1]
 
 MAY_IMPORT = {
@@ -18,7 +20,7 @@ MAY_IMPORT = {
     "inference_server": {"corral.protocol", "corral.agents"},
     "learner": {"corral.protocol", "corral.agents"},
     "corral.launch": {"corral.protocol", "corral.agents", "actor_client", "inference_server", "learner"},
-    "corral.cli": {
+    "corral.bench": {
         "corral.protocol",
         "corral.agents",
         "actor_client",
@@ -26,8 +28,17 @@ MAY_IMPORT = {
         "learner",
         "corral.launch",
     },
+    "corral.cli": {
+        "corral.protocol",
+        "corral.agents",
+        "actor_client",
+        "inference_server",
+        "learner",
+        "corral.launch",
+        "corral.bench",
+    },
 }
-HEAVY = {"tensorflow", "keras"}
+HEAVY = {"tensorflow", "jax", "keras"}
 LIGHT_ROOMS = ("corral.protocol", "actor_client")
 THIN = {"numpy", "zmq", "msgpack"}
 
@@ -72,11 +83,12 @@ def test_the_light_rooms_know_no_framework(room: str) -> None:
         assert not {name.split(".")[0] for name in imports_of(file)} & HEAVY, file
 
 
-def test_only_a_backend_knows_tensorflow() -> None:
+@pytest.mark.parametrize("framework", SUPPORTED)
+def test_only_its_backend_knows_a_framework(framework: str) -> None:
     for room in MAY_IMPORT:
         for file in files_of(room):
-            if "tensorflow" in {name.split(".")[0] for name in imports_of(file)}:
-                assert file == ROOT / "corral/agents/backend/tensorflow.py"
+            if framework in {name.split(".")[0] for name in imports_of(file)}:
+                assert file == ROOT / f"corral/agents/backend/{framework}.py"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +98,8 @@ def test_only_a_backend_knows_tensorflow() -> None:
         "actor_client.policy_client",
         "actor_client.runner",
         "corral.agents.settings",
+        "corral.bench.child",
+        "corral.bench.sweep",
         "corral.cli",
         "corral.launch.experiment",
         "corral.protocol",
@@ -94,6 +108,8 @@ def test_only_a_backend_knows_tensorflow() -> None:
     ],
 )
 def test_nothing_heavy_is_loaded_by(module: str) -> None:
-    code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'gymnasium') if m in sys.modules])"
+    code = (
+        f"import sys, {module}; print([m for m in ('tensorflow', 'jax', 'keras', 'gymnasium') if m in sys.modules])"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert loaded.stdout.strip() == "[]"

@@ -9,6 +9,8 @@ from collections.abc import Callable
 # Which extra brings a module that a command misses.
 _EXTRAS = {
     "tensorflow": "server",
+    "jax": "jax",
+    "jaxlib": "jax",
     "keras": "server",
     "gymnasium": "actor",
     "ale_py": "actor",

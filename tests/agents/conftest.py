@@ -1,8 +1,10 @@
-"""What the agents' tests share: TensorFlow on one quiet processor, and small unrolls."""
+"""What the agents' tests share: a quiet backend, gradients on either one, and small unrolls."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -58,3 +60,20 @@ def _make_unroll(agent: Agent, batch: int, seed: int = 0) -> Unroll:
     times["discount"][:] = 1.0
     times["step_type"][:] = StepType.MID
     return Unroll(observation, output, **times, state={})
+
+
+def gradient_of(function: Callable[[], Any], variable: keras.Variable) -> np.ndarray:
+    """The gradient of what `function` returns, a scalar; zeros where it does not depend on the variable."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def of(value: Any) -> Any:
+            with keras.StatelessScope([(variable, value)]):
+                return function()
+
+        return np.asarray(jax.grad(of)(variable.value))
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        result = function()
+    return tape.gradient(result, variable.value, unconnected_gradients="zero").numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-SUPPORTED = ("tensorflow",)
+SUPPORTED = ("tensorflow", "jax")
 """The Keras backends that Corral serves and trains on."""
 
 
@@ -20,7 +20,7 @@ def load_backend() -> ModuleType:
     name = keras.backend.backend()
     if name not in SUPPORTED:
         raise RuntimeError(
-            f"Keras runs on {name!r}, but Corral supports {', '.join(SUPPORTED)}: "
-            f"set KERAS_BACKEND={SUPPORTED[0]} before Keras is imported"
+            f"Keras runs on {name!r}, but Corral supports {' and '.join(SUPPORTED)}: "
+            f"set {' or '.join(f'KERAS_BACKEND={each}' for each in SUPPORTED)} before Keras is imported"
         )
     return import_module(f"{__name__}.{name}")

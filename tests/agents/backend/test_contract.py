@@ -1,13 +1,16 @@
+"""What every backend keeps to. This file runs on the backend of its process; `test_jax.py` runs it on JAX."""
+
 import keras
 import numpy as np
 import pytest
 
-from corral.agents.backend.tensorflow import CompiledAct, Trainer
+from corral.agents.backend import load_backend
 from corral.agents.model import ModelAgent
 from corral.agents.settings import AgentSettings, NetworkSettings, OptimizerSettings
 from corral.agents.vtrace import VTraceAgent
 from corral.protocol.specs import TensorSpec
 
+CompiledAct, Trainer = load_backend().CompiledAct, load_backend().Trainer
 CONSTANT = OptimizerSettings(learning_rate=0.01)
 
 
@@ -79,7 +82,7 @@ def test_an_input_handed_through_is_copied(shape):
     agent = ModelAgent(keras.Model(x, {"same": keras.layers.Reshape((-1,))(x), "more": x + 1.0}))
     act = CompiledAct(agent, [64])
     memory = np.zeros(64 * 16 + 64, np.float32)
-    for start in range(16):  # one of these is aligned as TensorFlow likes it, and is taken uncopied
+    for start in range(16):  # one of these is aligned as backends like it, and is taken uncopied
         batch = memory[start : start + 64 * int(np.prod(shape))].reshape(64, *shape)
         batch[:] = 1.0
         nothing = np.zeros((64, 0), np.float32)
@@ -87,6 +90,69 @@ def test_an_input_handed_through_is_copied(shape):
         batch[:] = 5.0
         assert (outputs["same"] == 1.0).all()
         assert (outputs["more"] == 2.0).all()
+
+
+def test_results_outlive_the_arrays_wherever_they_lie(small_agent):
+    act, memory = CompiledAct(small_agent, [64]), np.zeros(64 * 4 + 16, np.float32)
+    rows, _, state, first, noise, explore = inputs(small_agent, 64)
+    expected = act(rows, {"observation": np.ones((64, 4), np.float32)}, state, first, noise, explore)[0]
+    for start in range(16):  # as above
+        batch = memory[start : start + 64 * 4].reshape(64, 4)
+        batch[:] = 1.0
+        outputs, _ = act(rows, {"observation": batch}, state, first, noise, explore)
+        batch[:] = 5.0
+        assert same(outputs, expected)
+
+
+def test_integers_come_out_as_the_spec_says():
+    x = keras.Input((), dtype="int64")
+    agent = ModelAgent(keras.Model(x, {"next": x + 1, "half": keras.ops.cast(x, "float32") / 2.0}))
+    nothing = np.zeros((2, 0), np.float32)
+    outputs, _ = CompiledAct(agent, [2])(
+        2, {"observation": np.array([5, -7])}, {}, np.zeros(2, bool), nothing, nothing
+    )
+    assert outputs["next"].dtype.name == agent.spec.outputs["next"].dtype
+    assert outputs["next"].tolist() == [6, -6]
+    assert outputs["half"].tolist() == [2.5, -3.5]
+
+
+@keras.saving.register_keras_serializable("tests")
+class Counter(keras.layers.Layer):
+    """Adds how often it has been called, which it keeps in a variable."""
+
+    def build(self, shape):
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False, name="count")
+
+    def call(self, x):
+        self.count.assign(self.count + 1.0)
+        return x + self.count
+
+
+def counting_agent():
+    x = keras.Input((4,), name="observation")
+    h = Counter(name="counter")(x)
+    model = keras.Model(x, {"logits": keras.layers.Dense(2)(h), "value": keras.layers.Dense(1)(h)})
+    model.get_layer("counter").count.assign(0.0)
+    observation, action = {"observation": TensorSpec((4,), "float32")}, TensorSpec((), "int64", 0, 1)
+    return VTraceAgent(AgentSettings(unroll_length=3), observation, action, model)
+
+
+@pytest.mark.parametrize("clone", [False, True])
+def test_what_a_layer_keeps_goes_on_from_call_to_call(clone):
+    act = CompiledAct(counting_agent(), [2], clone=clone)
+    act.warm()
+    before = act.weights()["policy/counter/count"]
+    for _ in range(3):
+        act(*inputs(act.agent, 2))
+    assert act.weights()["policy/counter/count"] == before + 3
+
+
+def test_a_replica_that_is_no_clone_acts_with_what_is_trained(small_agent, make_unroll):
+    act, trainer = CompiledAct(small_agent, [4]), Trainer(small_agent, CONSTANT)
+    before = act(*inputs(small_agent, 4))[0]["value"]
+    trainer.step(make_unroll(small_agent, 2))
+    assert same(act.weights(), trainer.weights())
+    assert not np.array_equal(act(*inputs(small_agent, 4))[0]["value"], before)
 
 
 def test_a_clone_has_weights_of_its_own(small_agent):
@@ -102,7 +168,7 @@ def test_a_clone_has_weights_of_its_own(small_agent):
 
 
 def aligned(array):
-    """A copy where TensorFlow would take memory over rather than copy it."""
+    """A copy where a backend would take memory over rather than copy it."""
     memory = np.zeros(array.nbytes + 64, np.uint8)
     start = -memory.ctypes.data % 64
     copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -182,6 +248,14 @@ def test_warming_changes_nothing(small_agent, make_unroll):
     trainer.warm(4)
     assert same(before, trainer.state())
     assert trainer.step(make_unroll(small_agent, 4))["finite"] == 1.0
+
+
+def test_what_a_layer_keeps_goes_on_from_step_to_step(make_unroll):
+    trainer = Trainer(counting_agent(), CONSTANT)
+    trainer.warm(2)
+    before = trainer.state()["nets/policy/counter/count"].copy()
+    trainer.step(make_unroll(trainer.agent, 2))
+    assert trainer.state()["nets/policy/counter/count"] == before + 1
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
