@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
 import time
@@ -40,6 +41,9 @@ RESEND_AFTER_S = (0.5, 8.0)
 """Seconds of silence until parcels are sent again: at first, and at most, doubled each time. A learner that takes
 long over a batch must not be buried under copies."""
 FLIP_TIMEOUT_S = 10.0
+GATHER_S = 0.005
+"""Least seconds between two parcels: with every batch some unrolls are complete, and a parcel for each would cost
+the serving thread more than the batch itself, since the two threads share one interpreter."""
 
 
 class LearnerLink(threading.Thread):
@@ -79,6 +83,8 @@ class LearnerLink(threading.Thread):
         self._outbox = outbox
         self._wake_server = wake_server
         self._stopping = False
+        self._noticed = False
+        self._next_parcel = 0.0
         self._next_greeting = 0.0
         self._resend_at = 0.0
         self._resend_after_s = RESEND_AFTER_S[0]
@@ -89,7 +95,7 @@ class LearnerLink(threading.Thread):
             poller.register(source, zmq.POLLIN)
         try:
             while not self._stopping:
-                ready = dict(poller.poll(100))
+                ready = dict(poller.poll(self._longest_nap_ms()))
                 self.waker.clear()
                 if self._unrolls in ready:
                     self._receive(self._unrolls, self._on_unrolls_line)
@@ -100,6 +106,13 @@ class LearnerLink(threading.Thread):
         finally:
             self._context.destroy(linger=0)
             self.waker.close()
+
+    def notice(self) -> None:
+        """Unrolls wait in the outbox. For the serving thread, after every batch: costs nothing while the last
+        notice has not been acted on."""
+        if not self._noticed or self._outbox.blocked:
+            self._noticed = True
+            self.waker.wake()
 
     def stop(self) -> None:
         """End the thread; what the learner has not accepted by then is lost."""
@@ -125,12 +138,24 @@ class LearnerLink(threading.Thread):
         parcels = self._outbox.unaccepted() if now >= self._resend_at else []
         if parcels:
             self._resend_after_s = min(2 * self._resend_after_s, RESEND_AFTER_S[1])
-        if fresh := self._outbox.collect():
-            parcels.append(fresh)
+        if self._may_send(now):
+            self._noticed = False
+            if fresh := self._outbox.collect():
+                parcels.append(fresh)
+                self._next_parcel = now + GATHER_S
         for parcel in parcels:
             self._send_parcel(parcel)
         if parcels:
             self._resend_at = now + self._resend_after_s
+
+    def _may_send(self, now: float) -> bool:
+        # Whoever is blocked waits for just this.
+        return now >= self._next_parcel or self._outbox.blocked
+
+    def _longest_nap_ms(self) -> int:
+        if not self._noticed or not self.welcomed:
+            return 100
+        return max(1, math.ceil((self._next_parcel - time.monotonic()) * 1e3))
 
     def _send_parcel(self, parcel: Parcel) -> None:
         head = self._control(MessageType.UNROLLS, parcel.sequence, parcel.manifest)

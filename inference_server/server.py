@@ -326,7 +326,7 @@ class InferenceServer:
                 service.run(reason)
                 self._engine.flip()
         if self._link is not None and self._outbox.unsent:
-            self._link.waker.wake()
+            self._link.notice()
 
     def _keep_house(self) -> None:
         now = self._clock()

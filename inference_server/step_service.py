@@ -123,13 +123,15 @@ class StepService(Service[Steps]):
     def _inspect(self, batch: Batch) -> None:
         """Look at the tables of a whole batch at once, and refuse the requests whose rows cannot be."""
         table, slots = batch.table[: batch.rows], batch.slots[: batch.rows]
-        flags = table["flags"]
-        first, ended = (flags & _FIRST) != 0, (flags & _ENDED) != 0
-        started = self._slots.started[slots]
-        # Once started, a row is FIRST wherever the one before ended; a slot's first row is FIRST and ends nothing.
-        right = np.where(started, first | ~ended, first & ~ended)
-        right &= table["environment"] == self._slots.seat[slots]
+        flags, started = table["flags"], self._slots.started[slots]
+        right = table["environment"] == self._slots.seat[slots]
         right &= np.isfinite(table["reward"])
+        # Nothing begins or ends in most batches.
+        if not batch.finals and not flags.any() and (right & started).all():
+            return
+        first, ended = (flags & _FIRST) != 0, (flags & _ENDED) != 0
+        # Once started, a row is FIRST wherever the one before ended; a slot's first row is FIRST and ends nothing.
+        right &= np.where(started, first | ~ended, first & ~ended)
         promised = np.array([request.finals for request in batch.requests])
         starts = np.array([request.start for request in batch.requests])
         counted = np.add.reduceat(ended, starts, dtype=np.int64)
@@ -211,6 +213,11 @@ class StepService(Service[Steps]):
     def _count_episodes(self, steps: Steps) -> tuple[int, list[list[float]]]:
         """Steps completed, and `[return, length]` of the episodes that ended, in this batch."""
         table = self._slots
+        if not steps.flags.any():
+            table.episode_return[steps.slots] += steps.reward
+            table.episode_length[steps.slots] += 1
+            self._stats.env_steps += len(steps.slots)
+            return len(steps.slots), []
         begun = (steps.flags & (_FIRST | _ENDED)) == _FIRST
         completed = ~begun
         table.episode_return[steps.slots] += np.where(completed, steps.reward, 0)

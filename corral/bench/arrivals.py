@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+import time
 from collections import deque
 from typing import Protocol
 
@@ -47,6 +48,32 @@ class ClosedLoop:
             return None
         when, client = heapq.heappop(self._due)
         return client, max(when, now)  # a client that thinks is late by itself, not because of the server
+
+
+class BusyLoop:
+    """Each client computes for `think_s` of processor time on average (50 to 150 % of it, evenly) when it has its
+    answer, as an environment does, and asks again then.
+
+    Whoever else has an answer waits for that: for one client in each process.
+    """
+
+    def __init__(self, clients: int, think_s: float, seed: int) -> None:
+        self._think_s = think_s
+        self._random = random.Random(seed)
+        self._begin = ClosedLoop(clients, 0.0, seed)
+
+    def answered(self, client: int, now: float) -> float | None:
+        # Not by the clock: what shares its core with others takes longer.
+        end = time.thread_time() + self._think_s * self._random.uniform(0.5, 1.5)
+        while time.thread_time() < end:
+            pass
+        return time.monotonic()
+
+    def next_due(self) -> float:
+        return self._begin.next_due()
+
+    def due(self, now: float) -> tuple[int, float] | None:
+        return self._begin.due(now)
 
 
 class OpenLoop:

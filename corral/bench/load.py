@@ -32,6 +32,9 @@ class Load:
     as soon as it has its answer (closed loop)."""
     think_us: float = 0.0
     """Closed loop: microseconds from an answer to the next request, on average; what an environment takes."""
+    busy: bool = False
+    """Whether clients compute for as long as they think, as environments do, instead of sleeping; one client in
+    each process."""
     idle: int = 0
     """Actors beside the clients that are connected and send signs of life only."""
     push_every_s: float = 0.0
@@ -51,6 +54,10 @@ class Load:
         _bound("push_every_s", self.push_every_s, 0, 3_600)
         if self.rate and self.think_us:
             raise ValueError("think_us has no meaning in an open loop: give rate or think_us, not both")
+        if self.busy and self.processes != self.clients:
+            raise ValueError(
+                "busy clients compute, each in a process of its own: give as many processes as clients"
+            )
         if self.idle and self.request == "infer":
             raise ValueError("idle actors have sessions: they need request step")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from corral.bench.arrivals import Arrivals, ClosedLoop, OpenLoop
+from corral.bench.arrivals import Arrivals, BusyLoop, ClosedLoop, OpenLoop
 from corral.bench.child import Message, Wire
 from corral.bench.clients import Checker, Clients, connect, join
 from corral.bench.load import Load
@@ -88,7 +88,7 @@ class _Player:
         load, count = self._load, len(self._sockets)
         if load.rate:
             return OpenLoop(count, load.rate * count / load.clients, self._number, now)
-        return ClosedLoop(count, load.think_us * 1e-6, self._number)
+        return (BusyLoop if load.busy else ClosedLoop)(count, load.think_us * 1e-6, self._number)
 
 
 def play_crowd(settings: Message, wire: Wire) -> None:
