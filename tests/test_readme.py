@@ -149,6 +149,20 @@ def test_tuning(place: Workplace) -> None:
         assert re.search(r"^timeout_us +500$", run(place, "corral status HOST", HOST="127.0.0.1"), re.MULTILINE)
 
 
+def test_measuring(place: Workplace) -> None:
+    assert re.search(r"mlp +STEP +64 in 2", run(place, "corral bench"))
+    run(place, "corral bench --clients 1,16,64 --timeout-us 0,500 --plot bench.png")
+    assert (place.folder / "bench.png").exists()
+    save_two_headed_model(place.folder / "policy.keras")
+    told = run(place, "corral bench --model policy.keras --rate 2000 --json")
+    (result,) = json.loads(told[told.index("{") :])["results"]
+    assert result["rate"] == 2000
+
+
+def test_finding_the_timeout(place: Workplace) -> None:
+    assert "timeout_us = " in run(place, "corral tune examples/cartpole.toml")
+
+
 def test_a_training_loop_of_ones_own(place: Workplace) -> None:
     with ExitStack() as stack:
         start(stack, place, "corral server examples/cartpole.toml")

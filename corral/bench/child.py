@@ -41,6 +41,7 @@ class Wire:
 def main() -> int:
     """Play one role to its end."""
     from corral.launch.errors import guarded
+    from corral.launch.scheduling import wake_without_preempting
     from corral.launch.workdir import put_working_directory_on_path
 
     wire = Wire()
@@ -49,6 +50,7 @@ def main() -> int:
         return 0
     if settings["cores"]:
         os.sched_setaffinity(0, settings["cores"])  # before a framework counts its cores
+    wake_without_preempting()
     put_working_directory_on_path()
     return guarded(lambda: _play(settings, wire))
 
@@ -71,6 +73,10 @@ def _play(settings: Message, wire: Wire) -> int:
             from corral.bench.hosts import host_learner
 
             host_learner(settings, wire)
+        case "environment":
+            from corral.bench.think import host_environment
+
+            host_environment(settings, wire)
         case "echo":
             from corral.bench.floors import host_echo
 

@@ -9,7 +9,7 @@ import numpy as np
 import zmq
 
 from corral.bench.child import Message, Wire
-from corral.bench.model import load_agent
+from corral.bench.model import choose_threads_of, load_agent
 from corral.bench.requests import made_up
 from corral.protocol import open_router
 
@@ -50,6 +50,7 @@ def host_model(settings: Message, wire: Wire) -> None:
     """Call the model alone, and copy its input alone, each time that it is told to."""
     from corral.launch.quiet import import_keras
 
+    choose_threads_of(settings["model"])
     import_keras()
     from inference_server.engine import Engine
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from corral.bench.child import Message, Wire
-from corral.bench.model import load_agent
+from corral.bench.model import choose_threads_of, load_agent
 from corral.bench.requests import made_up
 from corral.protocol import spec_to_wire
 
@@ -29,6 +29,7 @@ def host_server(settings: Message, wire: Wire) -> int:
     stop = StopRequest()
     stop.install()
     watch(stop, lambda: None, 2.0)
+    choose_threads_of(settings["model"])
     import_keras()
     from inference_server.server import InferenceServer
 

@@ -36,6 +36,22 @@ def check_model(model: str, request: str) -> None:
         raise UserError(f"--model {model}: a saved model answers INFER only; say --request infer")
 
 
+def choose_threads_of(model: str) -> None:
+    """As a server of `model` does, before TensorFlow starts."""
+    from corral.launch.threads import choose_threads, choose_threads_for_file
+
+    if model.endswith(".keras"):
+        choose_threads_for_file(Path(model))
+    elif model.endswith(".toml"):
+        from corral.launch.experiment import load_experiment
+
+        choose_threads(load_experiment(Path(model)).agent.network)
+    else:
+        from corral.agents.settings import NetworkSettings
+
+        choose_threads(NetworkSettings(build="" if model == "mlp" else "corral.bench.model:nature_cnn"))
+
+
 def load_agent(model: str, request: Literal["step", "infer"]) -> Agent:
     """The agent that a server of `model` holds."""
     if model in REFERENCES:

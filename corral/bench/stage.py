@@ -61,6 +61,8 @@ class Stage:
         self._stack = ExitStack()
         self._floors = floors
         self._say = say
+        if pin and not hasattr(os, "sched_getaffinity"):
+            raise UserError("--pin: this system cannot tie processes to cores")
         cores = sorted(os.sched_getaffinity(0)) if pin else []
         if pin and len(cores) < 2:
             raise UserError("--pin needs two cores: one for the server, the others for the clients")

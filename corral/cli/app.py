@@ -17,6 +17,7 @@ from corral.cli.serve import serve
 from corral.cli.server import server
 from corral.cli.set import set_
 from corral.cli.status import status
+from corral.cli.tune import tune
 
 app = typer.Typer(
     name="corral",
@@ -45,10 +46,10 @@ def _corral(
     corral run examples/cartpole.toml trains on this machine; corral serve policy.keras answers with any
     saved Keras model. server, learner and actor start one role each, for runs over several machines; init and
     config write and explain experiment files; status and set look at a running server and tune it;
-    bench measures one.
+    bench measures one, and tune finds out which batch timeout suits an experiment.
     """
 
 
-for _command in (run, serve, server, learner, actor, init, config, status, bench):
+for _command in (run, serve, server, learner, actor, init, config, status, bench, tune):
     app.command()(_command)
 app.command("set")(set_)

@@ -33,7 +33,9 @@ def serve(
     from corral.launch.quiet import import_keras
     from corral.launch.roles import saved_agent
     from corral.launch.roles import serve as serve_until_stopped
+    from corral.launch.scheduling import wake_without_preempting
     from corral.launch.stopping import StopRequest
+    from corral.launch.threads import choose_threads_for_file
     from corral.launch.view import say
     from inference_server.settings import BatchingSettings, ServerSettings
 
@@ -48,6 +50,8 @@ def serve(
         raise UserError(f"{policy}: no such file; name a model that Keras saved, such as policy.keras")
     stop = StopRequest()
     stop.install()
+    wake_without_preempting()
+    choose_threads_for_file(policy)
     import_keras()
     from inference_server.server import InferenceServer
 

@@ -33,6 +33,7 @@ def server(
     from corral.launch.quiet import import_keras
     from corral.launch.roles import run_server
     from corral.launch.stopping import StopRequest
+    from corral.launch.threads import choose_threads
     from corral.launch.view import say
 
     log_to_stderr()
@@ -41,5 +42,6 @@ def server(
     loaded = load_experiment(experiment, with_options(overrides, options))
     stop = StopRequest()
     stop.install()
+    choose_threads(loaded.agent.network)
     import_keras()
     raise typer.Exit(run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}")))

@@ -57,6 +57,7 @@ def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
     from corral.launch.folder import EXPERIMENT, life
     from corral.launch.seeds import seed_of_life
     from corral.launch.sockets import local_addresses
+    from corral.launch.threads import choose_threads
 
     experiment = local_addresses(Experiment.read(run_folder / EXPERIMENT), sockets)
     seed = seed_of_life(experiment.run.seed, life(run_folder))
@@ -64,6 +65,7 @@ def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
         experiment = replace(experiment, run=replace(experiment.run, seed=seed))
     match role:
         case "server":
+            choose_threads(experiment.agent.network)
             return guarded(lambda: roles.run_server(experiment, stop))
         case "learner":
             return guarded(lambda: roles.run_learner(experiment, run_folder, stop))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
 from corral.launch.folder import RESULT, write_json
+from corral.launch.scheduling import wake_without_preempting
 from corral.launch.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 def run_server(experiment: Experiment, stop: StopRequest, on_ready: Callable[[], None] = lambda: None) -> int:
     """Serve the experiment's agent until asked to stop; its weights come from the learner."""
+    wake_without_preempting()
     from inference_server.server import InferenceServer
 
     server = InferenceServer(
@@ -98,6 +100,7 @@ def run_actor(
     on_session: Callable[[bool], None] = lambda has_one: None,
 ) -> int:
     """Step environments with the server's policy until asked to stop."""
+    wake_without_preempting()
     from actor_client.runner import run_actor as run
 
     asked = threading.Event()

@@ -1,0 +1,37 @@
+"""How many threads TensorFlow uses within one operation; decided before it starts, for it cannot change its mind.
+
+A small network's operations are too short to be shared out: with a pool of threads a call of a 64-64 perceptron
+takes a third longer alone, and much longer on busy cores (benchmarks/DATA_PLANE.md). A large one needs the pool.
+TF_NUM_INTRAOP_THREADS, TensorFlow's own variable, wins over what is decided here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+from corral.agents.settings import NetworkSettings
+
+_VARIABLE = "TF_NUM_INTRAOP_THREADS"
+WIDEST = 512
+"""Units of the widest layer that counts as small."""
+LARGEST_BYTES = 2_000_000
+"""Bytes of the largest saved model that counts as small."""
+
+
+def choose_threads(network: NetworkSettings) -> None:
+    """For a server of the network that an experiment describes; one of the user's own counts as large."""
+    if not network.build and max(network.hidden, default=0) <= WIDEST:
+        os.environ.setdefault(_VARIABLE, "1")
+
+
+def choose_threads_for_file(policy: Path) -> None:
+    """For a server of a saved model; one with convolutions counts as large, however few its weights."""
+    try:
+        with ZipFile(policy) as archive:
+            convolves = b'"Conv' in archive.read("config.json")
+    except (OSError, BadZipFile, KeyError):
+        return  # whoever loads it says what is wrong with it
+    if not convolves and policy.stat().st_size <= LARGEST_BYTES:
+        os.environ.setdefault(_VARIABLE, "1")

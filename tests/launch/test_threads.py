@@ -1,0 +1,56 @@
+"""Which servers let TensorFlow use one thread within an operation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from corral.agents.settings import NetworkSettings
+from corral.launch.threads import choose_threads, choose_threads_for_file
+
+VARIABLE = "TF_NUM_INTRAOP_THREADS"
+
+
+@pytest.fixture(autouse=True)
+def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.delenv(VARIABLE)
+
+
+def saved(path: Path, config: str, weights: int = 100) -> Path:
+    with ZipFile(path, "w") as archive:
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", b"w" * weights)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("network", "chosen"),
+    [
+        (NetworkSettings(), "1"),
+        (NetworkSettings(hidden=()), "1"),
+        (NetworkSettings(hidden=(64, 1024)), None),
+        (NetworkSettings(build="nets:build"), None),
+    ],
+)
+def test_by_the_network_of_an_experiment(network: NetworkSettings, chosen: str | None) -> None:
+    choose_threads(network)
+    assert os.environ.get(VARIABLE) == chosen
+
+
+def test_by_a_saved_model(tmp_path: Path) -> None:
+    choose_threads_for_file(tmp_path / "none.keras")
+    choose_threads_for_file(saved(tmp_path / "cnn.keras", '{"class_name": "Conv2D"}'))
+    choose_threads_for_file(saved(tmp_path / "large.keras", '{"class_name": "Dense"}', 3_000_000))
+    assert VARIABLE not in os.environ
+    choose_threads_for_file(saved(tmp_path / "small.keras", '{"class_name": "Dense"}'))
+    assert os.environ[VARIABLE] == "1"
+
+
+def test_the_user_s_choice_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "4")
+    choose_threads(NetworkSettings())
+    assert os.environ[VARIABLE] == "4"
