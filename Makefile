@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install run test lint clean
+.PHONY: help install run test bench lint clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,10 @@ run: $(INSTALLED)  ## Train CartPole-v1 with a server, a learner and several act
 
 test: $(INSTALLED)  ## Run the whole test suite
 	$(BIN)/python -m pytest
+
+bench: $(INSTALLED)  ## Measure everything in benchmarks/RESULTS.md again (half an hour; peers where they are installed)
+	$(BIN)/python benchmarks/targets.py
+	$(BIN)/python benchmarks/compare.py
 
 lint: $(INSTALLED)  ## Style and types
 	$(BIN)/ruff check .

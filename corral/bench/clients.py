@@ -128,7 +128,7 @@ class Clients:
         """Clients whose connections have news; waits for some for `wait_s` at most."""
         # Its whole milliseconds, rounded up, are too long for an open loop, whose next request may be due sooner.
         if 0 < wait_s < 1e-3:
-            select.select([self._selector], [], [], wait_s)  # type: ignore[type-var]  (it has a descriptor)
+            select.select([self._selector], [], [], wait_s)  # type: ignore[type-var]
             wait_s = 0
         return [key.data for key, _ in self._selector.select(max(0.0, (int(wait_s * 1e3) - 0.5) * 1e-3))]
 

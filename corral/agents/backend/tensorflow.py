@@ -29,6 +29,8 @@ from corral.agents.weights import named_variables
 from corral.protocol.specs import Spec, TensorSpec
 
 _ALIGNMENT = 64
+_WORTH = 0.8
+"""What share of the time in the calling thread other threads must need, to be used."""
 _TRIALS = 7
 """Calls of each executor, of which the fastest counts."""
 
@@ -184,9 +186,10 @@ class _Function:
         return outputs
 
     def choose_executor(self, arrays: Sequence[np.ndarray]) -> None:
-        """Keep the faster of TensorFlow's executors: one hands operations to other threads, one runs them in the
-        thread that calls. For a small net the way to another thread and back costs more than the net itself
-        (benchmarks/DATA_PLANE.md); a large one can use several cores."""
+        """Choose between TensorFlow's executors: one hands operations to other threads, one runs them in the thread
+        that calls. For a small net the way to another thread and back costs more than the net itself, the more so
+        on busy cores (benchmarks/DATA_PLANE.md); a large one that uses several cores wins far more than `_WORTH`.
+        """
         options = self._context.function_call_options
         here = ("executor_type", "SINGLE_THREADED_EXECUTOR", "config_proto", options.config_proto_serialized)
         taken: dict[tuple[Any, ...], float] = dict.fromkeys([(), here], math.inf)
@@ -196,7 +199,7 @@ class _Function:
                 begun = time.perf_counter()
                 self(arrays)
                 taken[attributes] = min(taken[attributes], time.perf_counter() - begun)
-        self._attributes = min(taken, key=taken.__getitem__)
+        self._attributes = () if taken[()] < _WORTH * taken[here] else here
 
     def _outputs_in_input_memory(self, examples: Sequence[np.ndarray]) -> list[int]:
         """Which outputs are an input handed through: the caller may overwrite that memory, so they are copied."""
