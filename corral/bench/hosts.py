@@ -14,6 +14,9 @@ from corral.bench.requests import made_up
 from corral.protocol import spec_to_wire
 
 LEARNER_QUEUE = 4096
+_CHOSEN = ("action", "log_prob")
+"""Outputs that are not compared: a greedy choice between two nearly equal actions hangs on the last bit, which differs
+between batch sizes."""
 
 
 def host_server(settings: Message, wire: Wire) -> int:
@@ -113,7 +116,7 @@ def _expect(agent: Any, policies: tuple[dict[str, np.ndarray], ...], message: Me
     state = {name: np.asarray(leaf) for name, leaf in agent.initial_state(rows).items()}
     first, noise = np.ones(rows, bool), np.zeros((rows, spec.noise), np.float32)
     greedy = np.zeros((rows, spec.explore), np.float32)
-    answers: dict[str, list[list[np.ndarray]]] = {name: [] for name in spec.outputs if name != "action"}
+    answers: dict[str, list[list[np.ndarray]]] = {name: [] for name in spec.outputs if name not in _CHOSEN}
     for policy in policies:
         act.load(policy)
         each = [
