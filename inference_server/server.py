@@ -97,7 +97,7 @@ class InferenceServer:
         self.address = self._frontend.address
         self._engine = Engine(build(), settings.batching.bucket_sizes(), learns=learner is not None)
         self._spec = spec = self._engine.agent.spec
-        self._slots = Slots(settings.max_environments, spec.state)
+        self._slots = Slots(settings.max_environments, spec.state, seed)
         self._sessions = Sessions(self._slots, settings.lease_s, clock)
         self._stats = Stats(clock)
         self._outbox = Outbox(settings.unrolls.when_full)
@@ -109,7 +109,7 @@ class InferenceServer:
             self._assembler = UnrollAssembler(settings.max_environments, parts, spec.unroll_length)
             self._step = StepService(
                 settings.batching, self._engine, self._frontend, self._slots, self._sessions, self._assembler,
-                self._outbox, self._stats, clock, self._refuse, seed,
+                self._outbox, self._stats, clock, self._refuse,
             )  # fmt: skip
             self._link = LearnerLink(
                 *learner, parts, spec.unroll_length, self._engine, self._outbox, self._waker.wake

@@ -5,14 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from corral.protocol import Spec
+from inference_server.noise import environment_keys
 
 
 class Slots:
     """Who sits where, and what each seat remembers between two steps.
 
+    Args:
+      capacity: how many slots there are.
+      state: leaves of the recurrent state, one row.
+      seed: of the exploration noise.
+
     Attributes:
       environment: int64 `[capacity]`: the run-wide number of the environment in each slot.
       seat: int64 `[capacity]`: its number within its session.
+      noise_key: uint64 `[capacity]`: what exploration noise hashes of the environment.
       steps: uint64 `[capacity]`: observations answered since the session began; counts exploration noise.
       started: bool `[capacity]`: whether the slot has seen the FIRST row of its session.
       state: leaf name -> `[capacity, ...]`: the recurrent state that precedes the next observation.
@@ -20,10 +27,12 @@ class Slots:
       episode_length: int64 `[capacity]`, steps of the open episode.
     """
 
-    def __init__(self, capacity: int, state: Spec) -> None:
+    def __init__(self, capacity: int, state: Spec, seed: int = 0) -> None:
         self.capacity = capacity
+        self._seed = seed
         self.environment = np.zeros(capacity, np.int64)
         self.seat = np.zeros(capacity, np.int64)
+        self.noise_key = np.zeros(capacity, np.uint64)
         self.steps = np.zeros(capacity, np.uint64)
         self.started = np.zeros(capacity, bool)
         self.state = {name: leaf.zeros(capacity) for name, leaf in state.items()}
@@ -58,6 +67,7 @@ class Slots:
         self._held[taken] = True
         self.seat[taken] = np.arange(count)
         self.environment[taken] = first_environment + np.arange(count)
+        self.noise_key[taken] = environment_keys(self._seed, self.environment[taken])
         self.steps[taken] = 0
         self.started[taken] = False
         self.episode_return[taken] = 0

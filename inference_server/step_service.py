@@ -43,7 +43,6 @@ class StepService(Service[Steps]):
         stats: Stats,
         clock: Callable[[], float],
         refuse: Callable[[bytes, int, int, ProtocolError], None],
-        seed: int,
     ) -> None:
         super().__init__(settings, engine, frontend, stats, clock)
         self._slots = slots
@@ -51,7 +50,6 @@ class StepService(Service[Steps]):
         self._assembler = assembler
         self._outbox = outbox
         self._refuse = refuse
-        self._seed = seed
         spec, size = self._spec, settings.max_size
         initial = engine.agent.initial_state(1)
         self._initial = {name: np.asarray(initial[name], leaf.dtype)[0] for name, leaf in spec.state.items()}
@@ -62,11 +60,12 @@ class StepService(Service[Steps]):
 
     def receive(self, routing: bytes, header: Header, head: bytes) -> None:
         """Take a STEP in, or answer its resend. Raises `ProtocolError`."""
-        session = self._sessions.find(header.session)
+        sessions = self._sessions
+        session = sessions.find(header.session)
         if session is None:
             raise ProtocolError(ErrorCode.EXPIRED, "no such session here: say HELLO again and reset")
-        admission = self._sessions.admit(session, header.sequence)
-        self._sessions.touch(session, routing)
+        admission = sessions.admit(session, header.sequence)
+        sessions.touch(session, routing)
         if admission is Admission.NEW:
             self._take_in(session, header, head)
         elif admission is Admission.ANSWERED:
@@ -188,8 +187,8 @@ class StepService(Service[Steps]):
             leaf[:rows] = self._slots.state[name][slots]
             leaf[:rows][first] = self._initial[name]
         if self._spec.noise:
-            keys = self._slots.environment[slots], self._slots.steps[slots]
-            self._noise[:rows] = uniforms(self._seed, *keys, self._spec.noise)
+            keys = self._slots.noise_key[slots]
+            self._noise[:rows] = uniforms(keys, self._slots.steps[slots], self._spec.noise)
         output, state = self._engine.act(
             rows, batch.observation, self._state, self._first, self._noise, self._explore
         )

@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from inference_server.noise import uniforms
+from inference_server.noise import environment_keys
+from inference_server.noise import uniforms as uniforms_of
+
+
+def uniforms(seed: int, environment: np.ndarray, step: np.ndarray, width: int) -> np.ndarray:
+    return uniforms_of(environment_keys(seed, environment), step, width)
 
 
 def test_it_depends_on_what_is_counted_and_on_nothing_else() -> None:
