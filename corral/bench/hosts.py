@@ -15,8 +15,8 @@ from corral.protocol import spec_to_wire
 
 LEARNER_QUEUE = 4096
 _CHOSEN = ("action", "log_prob")
-"""Outputs that are not compared: a greedy choice between two nearly equal actions hangs on the last bit, which differs
-between batch sizes."""
+"""Outputs that are not compared: a greedy choice between two nearly equal actions hangs on the last bit, which
+differs between batch sizes."""
 
 
 def host_server(settings: Message, wire: Wire) -> int:
