@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from corral.bench.child import Message
 from corral.bench.load import Load
 from corral.bench.processes import BenchProcess
 from corral.bench.result import Result
+from corral.bench.rounds import Gauges, Round, add_pushes
 from corral.launch.errors import UserError
 from corral.protocol import fetch_status, spec_from_wire
 
@@ -24,8 +24,6 @@ WARM_UP_S = 0.7
 """Seconds of load before the clock starts."""
 IN_ONE_CROWD = 2_000
 """Idle actors in one process: two file descriptors each, of some 20,000 that a process may have."""
-SWAP_MARGIN_S = 0.02
-"""Seconds after a version's first answer that still count as taking it up."""
 
 
 class Stage:
@@ -191,7 +189,7 @@ class Stage:
         spec = spec_from_wire(self._facts["observation"])
         return self.load.rows * max(leaf.nbytes for leaf in spec.values())
 
-    def _play(self, address: str, seconds: float, *, join: bool, checked: bool = False) -> _Round:
+    def _play(self, address: str, seconds: float, *, join: bool, checked: bool = False) -> Round:
         expected = self._expected if checked else None
         for client in self._clients:
             client.tell({"address": address, "join": join, "expected": expected, **self._specs()})
@@ -208,9 +206,9 @@ class Stage:
         time.sleep(max(0.0, stop - 0.05 - time.monotonic()))
         after = self._gauges(address)
         told = [client.hear(seconds + 60) for client in self._clients]
-        return _Round(start, stop, before, after, told)
+        return Round(start, stop, before, after, told)
 
-    def _gauges(self, address: str) -> _Gauges:
+    def _gauges(self, address: str) -> Gauges:
         figures = (fetch_status(address, 5.0) or {}) if address == self.address else {}
         return {
             "moment": time.monotonic(),
@@ -227,10 +225,10 @@ class Stage:
         result = self._result(round_, seconds)
         if load.push_every_s:
             assert self._learner is not None
-            _add_pushes(result, round_, self._learner.hear()["published"])
+            add_pushes(result, round_, self._learner.hear()["published"])
         return result
 
-    def _result(self, round_: _Round, seconds: float) -> Result:
+    def _result(self, round_: Round, seconds: float) -> Result:
         load, status = self.load, fetch_status(self.address, 5.0) or {}
         latency_ms = round_.collect("latency_s") * 1e3
         if not len(latency_ms):
@@ -286,54 +284,6 @@ class Stage:
             result.efficiency = result.rows_per_s / result.model_only_per_s
             result.model_call_ms = found["call_s"] * 1e3
             result.copy_per_s = batch / found["copy_s"]
-
-
-_Gauges = dict[str, float]
-
-
-class _Round:
-    """One run of the clients: the gauges before and after, and what each process told."""
-
-    def __init__(self, start: float, stop: float, before: _Gauges, after: _Gauges, told: list[Message]) -> None:
-        self.start, self.stop = start, stop
-        self._before, self._after = before, after
-        self.told = told
-        self._arrays = [np.load(message["file"]) for message in told]
-
-    def collect(self, name: str) -> np.ndarray:
-        """An array of every process' answers, one behind the other."""
-        return np.concatenate([arrays[name] for arrays in self._arrays])
-
-    def gained(self, gauge: str) -> float:
-        """How much a gauge has gone up."""
-        return self._after[gauge] - self._before[gauge]
-
-    def per_s(self, gauge: str) -> float:
-        """How much it has gone up each second."""
-        return self.gained(gauge) / self.gained("moment")
-
-    def errors(self) -> Counter[str]:
-        """Text -> how often."""
-        found: Counter[str] = Counter()
-        for message in self.told:
-            found.update(message["errors"])
-        return found
-
-
-def _add_pushes(result: Result, round_: _Round, published: list[list[float]]) -> None:
-    answered, latency = round_.collect("answered"), round_.collect("latency_s")
-    version = round_.collect("version")
-    result.checked, result.pushes = len(version), len(published)
-    swapping = np.zeros(len(answered), bool)
-    for number, moment in published:
-        newer = answered[version >= number]
-        if not len(newer):
-            continue
-        first = float(newer.min())
-        result.in_use_ms = max(result.in_use_ms, (first - moment) * 1e3)
-        swapping |= (answered > moment) & (answered - latency < first + SWAP_MARGIN_S)
-    result.swap_max_ms = float(latency[swapping].max(initial=0.0)) * 1e3
-    result.quiet_max_ms = float(latency[~swapping].max(initial=0.0)) * 1e3
 
 
 def _backend() -> str:
