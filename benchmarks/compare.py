@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from corral.bench.machine import describe_machine
+
 HERE = Path(__file__).parent
 PEERS_FOLDER = HERE / "peers"
 CORRAL = [sys.executable, "-m", "corral.cli", "bench"]
@@ -363,34 +365,20 @@ def _who(outcomes: dict[Load, list[Outcome]]) -> str:
 
 def machine() -> str:
     """What the figures hold for, in words."""
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in _cpuinfo().splitlines()
-            if line.startswith(("model name", "Model name"))
-        ),
-        platform.processor() or platform.machine(),
-    )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores ({model}), {platform.system()}, Python {platform.python_version()}"
+    facts = describe_machine()
+    return f"{facts['cores']} cores ({facts['processor']}), {platform.system()}, Python {facts['python']}"
 
 
-def _cpuinfo() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return ""
-
-
-def put_between_marks(page: str, text: str) -> str:
+def put_between_marks(page: str, text: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
     """`page` with `text` between its marks; both are added at its end where it has none."""
-    marked = f"{BEGIN}\n\n{text}\n\n{END}"
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    first, last = marks
+    marked = f"{first}\n\n{text}\n\n{last}"
+    head, begin, rest = page.partition(first)
+    _, end, tail = rest.partition(last)
     if begin and end:
         return head + marked + tail
     if begin:
-        raise ValueError(f"{BEGIN} without {END}")
+        raise ValueError(f"{first} without {last}")
     return f"{page.rstrip()}\n\n{marked}\n".lstrip()
 
 

@@ -17,8 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from compare import put_between_marks
+
 RESULTS = Path(__file__).parent / "RESULTS.md"
-BEGIN, END = "<!-- targets:begin -->", "<!-- targets:end -->"
+MARKS = ("<!-- targets:begin -->", "<!-- targets:end -->")
 
 Found = dict[str, Any]
 
@@ -154,10 +156,8 @@ def as_markdown(measured: list[tuple[Row, str, list[Found]]], machine: dict[str,
 
 def write(section: str) -> None:
     """Put the section between its marks; the rest of the file stays."""
-    text = RESULTS.read_text() if RESULTS.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    RESULTS.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}")
+    page = RESULTS.read_text() if RESULTS.exists() else "# Results\n"
+    RESULTS.write_text(put_between_marks(page, section, MARKS))
 
 
 def main() -> None:

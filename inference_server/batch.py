@@ -154,6 +154,4 @@ class BatchQueue:
 
 def _ranges(parts: Sequence[tuple[int, int]]) -> np.ndarray:
     """The numbers of every `(start, count)`, one behind the other."""
-    return np.concatenate([np.arange(0), *(np.arange(start, start + count) for start, count in parts)]).astype(
-        np.int64
-    )
+    return np.concatenate([np.arange(0), *(np.arange(start, start + count) for start, count in parts)])

@@ -13,30 +13,16 @@ from corral.agents.backend import SUPPORTED
 
 ROOT = Path(__file__).parents[1]
 
+UNDER_THE_ROOF = {"corral.protocol", "corral.agents", "actor_client", "inference_server", "learner"}
 MAY_IMPORT = {
     "corral.protocol": set(),
     "corral.agents": {"corral.protocol"},
     "actor_client": {"corral.protocol"},
     "inference_server": {"corral.protocol", "corral.agents"},
     "learner": {"corral.protocol", "corral.agents"},
-    "corral.launch": {"corral.protocol", "corral.agents", "actor_client", "inference_server", "learner"},
-    "corral.bench": {
-        "corral.protocol",
-        "corral.agents",
-        "actor_client",
-        "inference_server",
-        "learner",
-        "corral.launch",
-    },
-    "corral.cli": {
-        "corral.protocol",
-        "corral.agents",
-        "actor_client",
-        "inference_server",
-        "learner",
-        "corral.launch",
-        "corral.bench",
-    },
+    "corral.launch": UNDER_THE_ROOF,
+    "corral.bench": UNDER_THE_ROOF | {"corral.launch"},
+    "corral.cli": UNDER_THE_ROOF | {"corral.launch", "corral.bench"},
 }
 HEAVY = {"tensorflow", "jax", "keras"}
 LIGHT_ROOMS = ("corral.protocol", "actor_client")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import secrets
 import select
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import zmq
 
+from actor_client.answers import unpack_answer
 from corral.bench.arrivals import Arrivals
 from corral.bench.requests import Requests, sequence_of
 from corral.protocol import (
@@ -31,8 +31,6 @@ from corral.protocol import (
     unpack_control,
     unpack_header,
 )
-
-log = logging.getLogger(__name__)
 
 GREETING_TIMEOUT_S = 60.0
 _NOBLOCK, _MORE, _ERROR = int(zmq.NOBLOCK), int(zmq.SNDMORE), int(MessageType.ERROR)
@@ -180,9 +178,6 @@ class Checker:
     """
 
     def __init__(self, outputs: Spec, expected: dict[str, np.ndarray]) -> None:
-        from actor_client.answers import unpack_answer
-
-        self._unpack = unpack_answer
         self._outputs = outputs
         self._expected = expected
 
@@ -192,7 +187,7 @@ class Checker:
 
     def holds(self, client: int, frame: bytes) -> bool:
         """Whether an answer is that of one policy, and of the one that it names."""
-        version, outputs = self._unpack(unpack_header(frame), frame, self._outputs)
+        version, outputs = unpack_answer(unpack_header(frame), frame, self._outputs)
         return all(
             np.allclose(outputs[name], values[version % len(values)][client], rtol=1e-3, atol=1e-4)
             for name, values in self._expected.items()

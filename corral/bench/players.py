@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from corral.bench.child import Message, Wire
 from corral.bench.clients import Checker, Clients, connect, join
 from corral.bench.load import Load
 from corral.bench.requests import Requests, made_up
-from corral.protocol import HEADER_BYTES, MessageType, TensorSpec, pack_header, spec_from_wire
+from corral.protocol import MessageType, TensorSpec, pack_header, spec_from_wire
 
 PATIENCE_S = 2.0
 """Seconds after which a request counts as unanswered when the clock stops."""
@@ -97,11 +98,8 @@ def play_crowd(settings: Message, wire: Wire) -> None:
     context, sockets = connect(settings["address"], settings["count"])
     welcomes = join(sockets, observation, action, 1)
     signs = [pack_header(MessageType.HEARTBEAT, welcome.session, 0) for welcome in welcomes]
-    assert len(signs[0]) == HEADER_BYTES
     wire.tell(ready=True)
     every_s = welcomes[0].lease_s / 4 / len(sockets)
-    import threading
-
     gone = threading.Event()
 
     def listen() -> None:

@@ -18,8 +18,7 @@ Gauges = dict[str, float]
 class Round:
     """One run of the clients: the gauges before and after, and what each process told."""
 
-    def __init__(self, start: float, stop: float, before: Gauges, after: Gauges, told: list[Message]) -> None:
-        self.start, self.stop = start, stop
+    def __init__(self, before: Gauges, after: Gauges, told: list[Message]) -> None:
         self._before, self._after = before, after
         self.told = told
         self._arrays = [np.load(message["file"]) for message in told]

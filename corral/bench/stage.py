@@ -87,6 +87,11 @@ class Stage:
         """Whether the server's weights come from a learner."""
         return self.load.request == "step" or self.load.push_every_s > 0
 
+    @property
+    def _largest_batch(self) -> int:
+        """The most rows that the clients can make the server compute at once."""
+        return min(self.load.clients * self.load.rows, int(self._batching["max_size"]))
+
     def measure(self, seconds: float) -> Result:
         """One measurement of `seconds`, and as long for each of the limits."""
         result = self._measure_server(seconds)
@@ -102,12 +107,13 @@ class Stage:
             for number in range(load.processes)
         ]
         addresses = [self._address(name) for name in ("unrolls", "weights")] if self.needs_learner else []
+        served_for = "step" if addresses else "infer"
         if server is None:
             self._server = self._process(
                 "server",
                 self._server_cores,
                 model=self._model,
-                request="step" if addresses else "infer",
+                request=served_for,
                 address=self._address("server"),
                 environments=load.clients * load.rows + load.idle,
                 batching=self._batching,
@@ -122,9 +128,9 @@ class Stage:
                 "alone",
                 self._server_cores,
                 model=self._model,
-                request="step" if addresses else "infer",
+                request=served_for,
                 rows=load.rows,
-                batch=min(load.clients * load.rows, self._batching["max_size"]),
+                batch=self._largest_batch,
             )
         self._know_server(server)
         if self._floors:
@@ -206,7 +212,7 @@ class Stage:
         time.sleep(max(0.0, stop - 0.05 - time.monotonic()))
         after = self._gauges(address)
         told = [client.hear(seconds + 60) for client in self._clients]
-        return Round(start, stop, before, after, told)
+        return Round(before, after, told)
 
     def _gauges(self, address: str) -> Gauges:
         figures = (fetch_status(address, 5.0) or {}) if address == self.address else {}
@@ -279,7 +285,7 @@ class Stage:
         if self._alone is not None:
             self._say("the model alone")
             found = self._alone.ask({"seconds": seconds})
-            batch = min(load.clients * load.rows, self._batching["max_size"])
+            batch = self._largest_batch
             result.model_only_per_s = batch / found["full_s"]
             result.efficiency = result.rows_per_s / result.model_only_per_s
             result.model_call_ms = found["call_s"] * 1e3

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from corral.cli.progress import progress
+
 _SWEEP = " Several, separated by commas, are measured one after the other."
 
 
@@ -104,16 +106,10 @@ def _measured(measure, rows, conditions):  # type: ignore[no-untyped-def]
 
     console = Console(stderr=True)
     results: list[Any] = []
-    with console.status("") as status:
-
-        def progress(text: str) -> None:
-            line = f"{len(results) + 1} of {len(rows)}: {text}"
-            if console.is_terminal:
-                status.update(line)
-            else:
-                console.print(line, highlight=False)
-
-        for result in measure(rows, conditions, on_progress=progress):
+    with progress(console) as say:
+        for result in measure(
+            rows, conditions, on_progress=lambda text: say(f"{len(results) + 1} of {len(rows)}: {text}")
+        ):
             results.append(result)
             if console.is_terminal and len(rows) > 1:
                 console.print(_line(result), highlight=False)
@@ -128,20 +124,15 @@ def _line(result) -> str:  # type: ignore[no-untyped-def]
 
 
 def _show(results) -> None:  # type: ignore[no-untyped-def]
+    import sys
+
     from rich.console import Console
 
     from corral.bench.table import as_table, remarks
 
-    console = Console(width=None if sys_is_terminal() else 200)
+    console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(as_table(results))
     for number, result in enumerate(results, 1):
         for remark in remarks(result):
             lead = f"row {number}: " if len(results) > 1 else ""
             console.print(f"{lead}{remark}", highlight=False)
-
-
-def sys_is_terminal() -> bool:
-    """Whether a person's terminal, with a width of its own, is written to."""
-    import sys
-
-    return sys.stdout.isatty()

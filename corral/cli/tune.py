@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from corral.cli.options import ExperimentFile, Overrides
+from corral.cli.progress import progress
 
 if TYPE_CHECKING:
     from corral.bench.tuning import Tuning
@@ -52,6 +51,8 @@ def tune(
     actors would, and changes the settings of that server, round after round. Nobody trains. The shortest timeout
     is recommended that comes within the noise of the best.
     """
+    from rich.console import Console
+
     from corral.bench.amendment import amend, check_amendable
     from corral.bench.curve import check_picture, draw
     from corral.bench.tuning import tune as measure
@@ -63,7 +64,7 @@ def tune(
         check_amendable(experiment)
     if plot is not None:
         check_picture(plot)
-    with _progress() as say:
+    with progress(Console(stderr=True)) as say:
         tuning = measure(loaded, waits, rounds=rounds, seconds=seconds, busy=busy, say=say)
     chosen = tuning.recommendation.setting
     if plot is not None:
@@ -97,19 +98,6 @@ def _timeouts(text: str) -> list[int]:
         except ValueError as error:
             raise UserError(f"--timeouts {text}: {error}") from error
     return waits
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], object]]:
-    """Says on stderr what is going on: one line that changes on a terminal, plain lines elsewhere."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True)
-        return
-    with console.status("") as status:
-        yield status.update
 
 
 def _warn(tuning: Tuning, write: bool) -> None:
