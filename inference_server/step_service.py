@@ -50,6 +50,7 @@ class StepService(Service[Steps]):
         self._assembler = assembler
         self._outbox = outbox
         self._refuse = refuse
+        self._left: list[Session] = []
         spec, size = self._spec, settings.max_size
         initial = engine.agent.initial_state(1)
         self._initial = {name: np.asarray(initial[name], leaf.dtype)[0] for name, leaf in spec.state.items()}
@@ -170,12 +171,16 @@ class StepService(Service[Steps]):
         return None if self._outbox.blocked else self._queue.batcher.wait_s()
 
     def _deliver(self, batch: Batch, result: Steps) -> None:
-        full = self._assembler.append(result)
-        completed, episodes = self._count_episodes(result)
-        self._outbox.put(full, completed, episodes)
         answers = Answers(MessageType.ACTIONS, result.output, REPLY, result.version)
         for request in batch.requests:
             self._answer(request, answers)
+        # Stored behind the answers' back: the actors work on meanwhile.
+        full = self._assembler.append(result)
+        completed, episodes = self._count_episodes(result)
+        self._outbox.put(full, completed, episodes)
+        for session in self._left:
+            self.forget(session)
+        self._left.clear()
 
     def _act(self, batch: Batch) -> Steps:
         rows = batch.rows
@@ -239,9 +244,9 @@ class StepService(Service[Steps]):
         session.answered = request.sequence
         session.waiting = False
         if session.closed:
-            self.forget(session)
-            return
-        self._frontend.send(session.routing, session.reply)
+            self._left.append(session)
+        else:
+            self._frontend.send(session.routing, session.reply)
 
     def _fail(self, request: Request, failure: ProtocolError) -> None:
         """Answer a step that could not be done. It has left no trace: its number can be sent again."""

@@ -149,7 +149,7 @@ class _Function:
     """A concrete function from numpy arrays to numpy arrays, called without TensorFlow's Python layers.
 
     Calling a `ConcreteFunction` itself costs about 100 us in Python, and `tf.constant` copies each array. Here
-    the arrays' memory is lent to the call, and the function is run by its name in the eager context.
+    the arrays' memory is lent to the call, and the function is run as an operation of the eager context.
 
     Args:
       function: from tensors to a list of tensors.
@@ -161,7 +161,7 @@ class _Function:
         compiled = tf.function(function, autograph=False)
         # Kept whole: the function lives only as long as its Python object.
         self._concrete = concrete = compiled.get_concrete_function(*signature)
-        self._name = concrete._inference_function.name.decode()
+        self._operation = concrete._inference_function.name.decode()
         self._num_outputs = len(concrete.outputs)
         self._context = context.context()
         self._context.ensure_initialized()
@@ -179,27 +179,50 @@ class _Function:
         tensors, device = self._tensors.copy(), self._device
         for index in self._used:
             tensors[index] = EagerTensor(arrays[index], device, None)
-        results = execute.execute(self._name, self._num_outputs, tensors, self._attributes, self._context)
+        results = execute.execute(self._operation, self._num_outputs, tensors, self._attributes, self._context)
         outputs = [result._numpy() for result in results]
         for index in self._lent:
             outputs[index] = outputs[index].copy()
         return outputs
 
     def choose_executor(self, arrays: Sequence[np.ndarray]) -> None:
-        """Choose between TensorFlow's executors: one hands operations to other threads, one runs them in the thread
-        that calls. For a small net the way to another thread and back costs more than the net itself, the more so
-        on busy cores (benchmarks/DATA_PLANE.md); a large one that uses several cores wins far more than `_WORTH`.
+        """Choose where the function runs: in TensorFlow's threads while this one waits, or in this one.
+
+        For a small net the way to another thread and back costs more than the net itself, the more so on busy cores
+        (benchmarks/DATA_PLANE.md); one with branches that run side by side can win far more than `_WORTH`.
         """
-        options = self._context.function_call_options
-        here = ("executor_type", "SINGLE_THREADED_EXECUTOR", "config_proto", options.config_proto_serialized)
-        taken: dict[tuple[Any, ...], float] = dict.fromkeys([(), here], math.inf)
+        elsewhere: tuple[str, tuple[Any, ...]] = (self._operation, ())
+        # A function that is called by its name is always handed over; as an operation's attribute it is not.
+        here = ("StatefulPartitionedCall", self._call_attributes())
+        taken = {elsewhere: math.inf, here: math.inf}
         for _ in range(_TRIALS):
-            for attributes in taken:
-                self._attributes = attributes
+            for way in taken:
+                self._operation, self._attributes = way
                 begun = time.perf_counter()
                 self(arrays)
-                taken[attributes] = min(taken[attributes], time.perf_counter() - begun)
-        self._attributes = () if taken[()] < _WORTH * taken[here] else here
+                taken[way] = min(taken[way], time.perf_counter() - begun)
+        self._operation, self._attributes = elsewhere if taken[elsewhere] < _WORTH * taken[here] else here
+
+    def _call_attributes(self) -> tuple[Any, ...]:
+        """What the operation that calls this function is told of it."""
+        inputs = tuple(tensor.dtype.as_datatype_enum for tensor in self._concrete.inputs)
+        outputs = tuple(tensor.dtype.as_datatype_enum for tensor in self._concrete.outputs)
+        options = self._context.function_call_options.config_proto_serialized
+        function = self._concrete._inference_function
+        return (
+            "Tin",
+            inputs,
+            "Tout",
+            outputs,
+            "f",
+            function,
+            "config",
+            "",
+            "config_proto",
+            options,
+            "executor_type",
+            "",
+        )
 
     def _outputs_in_input_memory(self, examples: Sequence[np.ndarray]) -> list[int]:
         """Which outputs are an input handed through: the caller may overwrite that memory, so they are copied."""
