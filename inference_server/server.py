@@ -97,7 +97,7 @@ class InferenceServer:
         self.address = self._frontend.address
         self._engine = Engine(build(), settings.batching.bucket_sizes(), learns=learner is not None)
         self._spec = spec = self._engine.agent.spec
-        self._slots = Slots(settings.max_environments, spec.state, seed)
+        self._slots = Slots(settings.max_environments, spec.state, seed, self._engine.agent.exploration)
         self._sessions = Sessions(self._slots, settings.lease_s, clock)
         self._stats = Stats(clock)
         self._outbox = Outbox(settings.unrolls.when_full)
@@ -106,7 +106,7 @@ class InferenceServer:
         self._link: LearnerLink | None = None
         if learner is not None:
             parts = unroll_spec(spec.observation, spec.outputs, spec.state)
-            self._assembler = UnrollAssembler(settings.max_environments, parts, spec.unroll_length)
+            self._assembler = UnrollAssembler(settings.max_environments, parts, spec.unroll_length, spec.overlap)
             self._step = StepService(
                 settings.batching, self._engine, self._frontend, self._slots, self._sessions, self._assembler,
                 self._outbox, self._stats, clock, self._refuse,

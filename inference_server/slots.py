@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from corral.protocol import Spec
@@ -15,11 +17,13 @@ class Slots:
       capacity: how many slots there are.
       state: leaves of the recurrent state, one row.
       seed: of the exploration noise.
+      exploration: run-wide environment numbers, int64 `[n]`, to how much each explores, float32 `[n, k]`.
 
     Attributes:
       environment: int64 `[capacity]`: the run-wide number of the environment in each slot.
       seat: int64 `[capacity]`: its number within its session.
       noise_key: uint64 `[capacity]`: what exploration noise hashes of the environment.
+      explore: float32 `[capacity, k]`: how much the environment explores.
       steps: uint64 `[capacity]`: observations answered since the session began; counts exploration noise.
       started: bool `[capacity]`: whether the slot has seen the FIRST row of its session.
       state: leaf name -> `[capacity, ...]`: the recurrent state that precedes the next observation.
@@ -27,12 +31,20 @@ class Slots:
       episode_length: int64 `[capacity]`, steps of the open episode.
     """
 
-    def __init__(self, capacity: int, state: Spec, seed: int = 0) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        state: Spec,
+        seed: int = 0,
+        exploration: Callable[[np.ndarray], np.ndarray] = lambda environment: np.ones((len(environment), 0)),
+    ) -> None:
         self.capacity = capacity
         self._seed = seed
+        self._exploration = exploration
         self.environment = np.zeros(capacity, np.int64)
         self.seat = np.zeros(capacity, np.int64)
         self.noise_key = np.zeros(capacity, np.uint64)
+        self.explore = np.zeros((capacity, exploration(np.arange(1)).shape[1]), np.float32)
         self.steps = np.zeros(capacity, np.uint64)
         self.started = np.zeros(capacity, bool)
         self.state = {name: leaf.zeros(capacity) for name, leaf in state.items()}
@@ -68,6 +80,7 @@ class Slots:
         self.seat[taken] = np.arange(count)
         self.environment[taken] = first_environment + np.arange(count)
         self.noise_key[taken] = environment_keys(self._seed, self.environment[taken])
+        self.explore[taken] = self._exploration(self.environment[taken])
         self.steps[taken] = 0
         self.started[taken] = False
         self.episode_return[taken] = 0

@@ -191,6 +191,7 @@ class StepService(Service[Steps]):
         for name, leaf in self._state.items():
             leaf[:rows] = self._slots.state[name][slots]
             leaf[:rows][first] = self._initial[name]
+        self._explore[:rows] = self._slots.explore[slots]
         if self._spec.noise:
             keys = self._slots.noise_key[slots]
             self._noise[:rows] = uniforms(keys, self._slots.steps[slots], self._spec.noise)

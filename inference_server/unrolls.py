@@ -44,24 +44,33 @@ class UnrollAssembler:
     """Arrays `[length + 1, slots, ...]` that fill up step by step; a full column leaves and starts anew.
 
     A final observation takes an index of its own (LAST), the observation after the reset the next (FIRST). A
-    column that leaves carries its last index over as the first of the next.
+    column that leaves carries its last `overlap` indices over as the first of the next, and the recurrent state
+    that preceded them.
     """
 
-    def __init__(self, capacity: int, spec: Mapping[str, Spec], length: int) -> None:
+    def __init__(self, capacity: int, spec: Mapping[str, Spec], length: int, overlap: int = 1) -> None:
+        if not 1 <= overlap <= length:
+            raise ValueError(f"unrolls of {length} transitions overlap by 1 to {length} indices, not {overlap}")
         self.length = length
+        self._overlap = overlap
+        self._stride = stride = length + 1 - overlap  # the index that becomes the first of the next column
         self._time = {name: leaf.zeros(length + 1, capacity) for name, leaf in spec["time"].items()}
         # The same memory with time and slot in one index: numpy scatters along one axis twice as fast as along two.
         self._flat = {name: leaf.reshape(-1, *leaf.shape[2:]) for name, leaf in self._time.items()}
         self._capacity = capacity
-        self._state = {name: leaf.zeros(capacity) for name, leaf in spec["state"].items()}
+        # The states that precede index 0, the stride, twice the stride and so on: more than one index of those that
+        # are carried over may be the first of a column some day.
+        self._state = {name: leaf.zeros(length // stride + 1, capacity) for name, leaf in spec["state"].items()}
         self._cursor = np.zeros(capacity, np.int64)
+        # The index of an open column behind which transitions are that no unroll has held yet.
+        self._carried = np.ones(capacity, np.int64)
         self.abandoned_steps = 0
 
     def forget(self, slots: np.ndarray) -> None:
         """Drop what these slots have begun: their session has ended. Whole transitions lost are counted."""
-        open_ = self._cursor[slots]
-        self.abandoned_steps += int(np.maximum(open_ - 1, 0).sum())
+        self.abandoned_steps += int(np.maximum(self._cursor[slots] - self._carried[slots], 0).sum())
         self._cursor[slots] = 0
+        self._carried[slots] = 1
 
     def append(self, steps: Steps) -> list[Leaves]:
         """Take a batch of steps in; the columns that it filled, each a dict of `[length + 1, k, ...]` leaves
@@ -93,7 +102,7 @@ class UnrollAssembler:
             step_type=StepType.LAST,
             version=steps.version,
         )
-        return self._emit_full(slots, steps.final_state)
+        return self._emit_full(slots)
 
     def _append_current(self, steps: Steps, first: np.ndarray) -> list[Leaves]:
         self._write(
@@ -106,7 +115,7 @@ class UnrollAssembler:
             step_type=np.where(first, StepType.FIRST, StepType.MID),
             version=steps.version,
         )
-        return self._emit_full(steps.slots, steps.state)
+        return self._emit_full(steps.slots)
 
     def _write(
         self, slots: np.ndarray, observation: Leaves, output: Leaves, state: Leaves, **scalars: object
@@ -120,21 +129,22 @@ class UnrollAssembler:
         for name, value in scalars.items():
             self._flat[name][where] = value
         if state:
-            begins = index == 0
+            column, rest = np.divmod(index, self._stride)
+            begins = rest == 0
             for name, values in state.items():
-                self._state[f"state/{name}"][slots[begins]] = values[begins]
+                self._state[f"state/{name}"][column[begins], slots[begins]] = values[begins]
         self._cursor[slots] = index + 1
 
-    def _emit_full(self, slots: np.ndarray, state: Leaves) -> list[Leaves]:
+    def _emit_full(self, slots: np.ndarray) -> list[Leaves]:
         is_full = self._cursor[slots] == self.length + 1
         if not is_full.any():
             return []
         full = slots[is_full]
         columns = {name: leaf[:, full] for name, leaf in self._time.items()}
-        columns |= {name: leaf[full] for name, leaf in self._state.items()}
+        columns |= {name: leaf[0, full] for name, leaf in self._state.items()}
         for leaf in self._time.values():
-            leaf[0, full] = leaf[self.length, full]
-        for name, values in state.items():
-            self._state[f"state/{name}"][full] = values[is_full]
-        self._cursor[full] = 1
+            leaf[: self._overlap, full] = leaf[self._stride :, full]
+        for leaf in self._state.values():
+            leaf[:-1, full] = leaf[1:, full]
+        self._cursor[full] = self._carried[full] = self._overlap
         return [columns]

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from corral.agents import Agent, load_backend
 from corral.agents.settings import OptimizerSettings
 from corral.protocol import ProtocolError
 from corral.protocol.unrolls import unroll_spec
 from learner import checkpoints
 from learner.checkpoints import Checkpoint, CheckpointError
+from learner.feed import Feed, FreshFeed, ReplayFeed
 from learner.policy_file import save_policy
 from learner.progress import Progress
 from learner.random_state import random_state, restore_random_state
@@ -26,6 +29,7 @@ log = logging.getLogger(__name__)
 
 POLICY_FILE = "policy.keras"
 CHECKPOINTS = "checkpoints"
+_REPLAY = "replay/"
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,11 @@ class Learner:
         self._stopping = False
         self._saved_at = clock()
         self._checkpoint = ""
+        self._feed_figures: dict[str, Any] = {}
         self.progress = Progress(target_return)
         spec = agent.spec
         self._trainer = load_backend().Trainer(agent, optimizer)
-        before = self._restore()
+        before, replayed = self._restore()
         self._steps_before = self.progress.env_steps
         self.progress.policy_version = int(before.get("policy_version", 0))
         self._publisher = WeightPublisher(
@@ -117,6 +122,11 @@ class Learner:
             )
         except BaseException:
             self._publisher.close()  # or its thread would go on listening for nobody
+            raise
+        try:
+            self._feed = self._make_feed(replayed)
+        except BaseException:
+            self.close()
             raise
 
     def run(self) -> LearnerResult:
@@ -155,6 +165,22 @@ class Learner:
         self._source.close()
         self._publisher.close()
 
+    def _make_feed(self, replayed: Mapping[str, np.ndarray]) -> Feed:
+        settings, spec = self._settings, self._agent.spec
+        if not spec.replay:
+            lag, publisher = settings.max_policy_lag, self._publisher
+            return FreshFeed(self._source, settings.batch_unrolls, lag, lambda: publisher.version)
+        feed = ReplayFeed(settings, spec, self._source)
+        if replayed:
+            try:
+                feed.restore(replayed)
+            except (ValueError, KeyError, TypeError) as error:
+                raise CheckpointError(
+                    f"{self._checkpoint} does not fit this experiment: {error}. Go on with the replay that it was "
+                    "made with, or begin in another folder"
+                ) from error
+        return feed
+
     def _finished(self) -> bool:
         progress = self.progress
         return self._stopping or progress.solved or progress.env_steps >= self._max_env_steps
@@ -171,14 +197,16 @@ class Learner:
         self._save_policy()
 
     def _advance(self) -> None:
-        """One training step, if enough unrolls come soon."""
-        unroll = self._source.next(self._settings.batch_unrolls, timeout_s=0.2)
+        """One training step, if there is enough to train on soon."""
+        sample = self._feed.next()
+        self._feed_figures = self._feed.figures()
         self._take_count()
-        if unroll is None or self.progress.solved:
+        if sample is None or self.progress.solved:
             return
         self.progress.policy_version = self._publisher.version
-        metrics = self._trainer.step(unroll)
-        self.progress.add_training_step(unroll, metrics)
+        metrics, priorities = self._trainer.step(sample.unroll, sample.weights)
+        self._feed.learned(sample, priorities)
+        self.progress.add_training_step(sample.unroll, metrics)
         if not metrics["finite"]:
             log.error("a training step was not finite and changed nothing: %s", metrics)
         if self.progress.training_steps % self._settings.publish_every == 0:
@@ -210,7 +238,10 @@ class Learner:
             "cursors": {str(identity): cursor for identity, cursor in cursors.items()},
             "random": random_state(),
         }
-        checkpoint = Checkpoint(self._trainer.state(), progress)
+        replayed = self._feed.state() if self._settings.replay.checkpoint else {}
+        checkpoint = Checkpoint(
+            {**self._trainer.state(), **{f"{_REPLAY}{name}": leaf for name, leaf in replayed.items()}}, progress
+        )
         try:
             keep = self._settings.keep_checkpoints
             self._checkpoint = str(checkpoints.save(self._folder / CHECKPOINTS, checkpoint, keep=keep))
@@ -218,14 +249,15 @@ class Learner:
         except OSError as error:
             log.error("no checkpoint could be written to %s: %s", self._folder, error)
 
-    def _restore(self) -> Mapping[str, Any]:
-        """Go on from the newest checkpoint; its progress, or nothing where there is none."""
+    def _restore(self) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]]:
+        """Go on from the newest checkpoint; its progress and replay, or nothing where there is none."""
         found = checkpoints.load_newest(self._folder / CHECKPOINTS)
         if found is None:
-            return {}
+            return {}, {}
         path, checkpoint = found
+        replayed = {name: leaf for name, leaf in checkpoint.state.items() if name.startswith(_REPLAY)}
         try:
-            self._trainer.restore(checkpoint.state)
+            self._trainer.restore({name: checkpoint.state[name] for name in checkpoint.state.keys() - replayed})
             self.progress.restore(checkpoint.progress)
             restore_random_state(checkpoint.progress["random"])
         except (ValueError, KeyError, TypeError) as error:
@@ -235,7 +267,7 @@ class Learner:
             ) from error
         self._checkpoint = str(path)
         log.info("going on from %s: %d environment steps", path, self.progress.env_steps)
-        return checkpoint.progress
+        return checkpoint.progress, {name.removeprefix(_REPLAY): leaf for name, leaf in replayed.items()}
 
     def _save_policy(self) -> None:
         try:
@@ -245,11 +277,15 @@ class Learner:
 
     def figures(self) -> dict[str, Any]:
         """How training goes; names as in docs/protocol.md. From any thread."""
-        return self.progress.figures() | {
-            "role": "learner",
-            "ready": self._publisher.version > 0,
-            "servers": self._publisher.servers,
-            "epoch": self._publisher.epoch,
-            "env_steps_before": self._steps_before,
-            "last_refusal": self._publisher.last_refusal,
-        }
+        return (
+            self.progress.figures()
+            | self._feed_figures
+            | {
+                "role": "learner",
+                "ready": self._publisher.version > 0,
+                "servers": self._publisher.servers,
+                "epoch": self._publisher.epoch,
+                "env_steps_before": self._steps_before,
+                "last_refusal": self._publisher.last_refusal,
+            }
+        )

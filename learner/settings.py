@@ -2,7 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """Steps of long ago, for the algorithms that learn from them. The experiment file's `[learner.replay]`."""
+
+    capacity: int = 100_000
+    """Environment steps to keep, the newest."""
+    min_size: int = 1_000
+    """Environment steps to gather before training begins."""
+    samples_per_insert: float = 8.0
+    """How many times each step (or sequence) is drawn on average; a batch of 256 after every step makes 256."""
+    slack: int = 1_000
+    """Steps (or sequences) that may be taken in ahead of that."""
+    alpha: float = 0.0
+    """How much more often surprising steps are drawn: 0 draws all alike, 1 in proportion."""
+    beta: float = 0.4
+    """How much of that the weights of steps make up for: 1 is unbiased."""
+    checkpoint: bool = False
+    """Keep the replay in checkpoints: they become as large as it is, and a resumed run need not fill it again."""
+
+    def __post_init__(self) -> None:
+        for name in ("capacity", "min_size", "slack"):
+            if not 1 <= getattr(self, name) <= 1_000_000_000:
+                raise ValueError(f"{name} must be 1 to 1000000000 steps, not {getattr(self, name)}")
+        if self.min_size > self.capacity:
+            raise ValueError(f"min_size must be at most capacity ({self.capacity}), not {self.min_size}")
+        if not 0 < self.samples_per_insert <= 1e6:
+            raise ValueError(f"samples_per_insert must be more than 0 to 1000000, not {self.samples_per_insert}")
+        for name in ("alpha", "beta"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be 0 to 1, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -16,19 +48,24 @@ class LearnerSettings:
     insecure: bool = False
     """Listen on addresses that other machines can reach, without keys."""
     batch_unrolls: int = 32
-    """Unrolls in one training step."""
+    """Unrolls in one training step; of a replay, the sequences drawn for one."""
     queue_batches: int = 1
     """Batches that may wait for training; more hides jitter, fewer keeps the policy lag low."""
+    max_policy_lag: int = 0
+    """Fresh unrolls with a step more policy versions old than this are dropped and counted; 0 drops none."""
     publish_every: int = 1
     """Training steps from one published policy version to the next."""
     checkpoint_every_s: float = 60.0
     """Seconds from one checkpoint to the next; one more is written at the end."""
     keep_checkpoints: int = 3
     """Newest checkpoints to keep."""
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
 
     def __post_init__(self) -> None:
         for name in ("batch_unrolls", "queue_batches", "publish_every", "keep_checkpoints"):
             if not 1 <= getattr(self, name) <= 1_000_000:
                 raise ValueError(f"{name} must be 1 to 1000000, not {getattr(self, name)}")
+        if not 0 <= self.max_policy_lag <= 1_000_000:
+            raise ValueError(f"max_policy_lag must be 0 to 1000000 versions, not {self.max_policy_lag}")
         if not self.checkpoint_every_s > 0:
             raise ValueError(f"checkpoint_every_s must be more than 0 seconds, not {self.checkpoint_every_s}")

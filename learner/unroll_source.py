@@ -147,6 +147,16 @@ class UnrollSource(Listener):
         self._waker.wake()
         return to_unroll(side_by_side(taken))
 
+    def take(self, most: int, timeout_s: float) -> Leaves | None:
+        """Up to `most` unrolls, as many as there are, or None where none has come within `timeout_s`."""
+        with self._changed:
+            some = self._changed.wait_for(lambda: self._ready_unrolls or self._stopping, timeout_s)
+            if not some or self._stopping:
+                return None
+            taken = self._take(min(most, self._ready_unrolls))
+        self._waker.wake()
+        return side_by_side(taken)
+
     def episodes(self) -> list[tuple[float, int]]:
         """`(return, length)` of the episodes that ended since the last call, in order of acceptance."""
         return self.position().episodes

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import import_module
+from typing import Any, TypeAlias
 
 import keras
 
 from corral.agents.agent import Agent
 from corral.agents.settings import AgentSettings, NetworkSettings
-from corral.agents.vtrace import VTraceAgent
 from corral.protocol.specs import Spec, TensorSpec
+
+Network: TypeAlias = keras.Model | Mapping[str, keras.Model]
+
+_AGENTS = {
+    "vtrace": "vtrace:VTraceAgent",
+    "a2c": "vtrace:VTraceAgent",
+    "ppo": "ppo:PPOAgent",
+    "dqn": "dqn:DQNAgent",
+    "r2d2": "r2d2:R2D2Agent",
+    "ddpg": "ddpg:DDPGAgent",
+    "td3": "ddpg:TD3Agent",
+    "sac": "sac:SACAgent",
+}
 
 
 def build_agent(
-    settings: AgentSettings, observation: Spec, action: TensorSpec, network: keras.Model | None = None
+    settings: AgentSettings, observation: Spec, action: TensorSpec, network: Network | None = None
 ) -> Agent:
     """The agent that `settings.name` names, for these observations and actions.
 
     Args:
-      network: a model to use in place of the one `settings.network` describes.
+      network: a model to use in place of the one `settings.network` describes; where an agent has several, by name.
 
     Raises:
       ValueError: the agent cannot take such actions, or the network does not fit; where `settings.network.build`
         named it, the text says so, and what was wrong with it.
     """
-    agents = {"vtrace": VTraceAgent}
-    kind = agents[settings.name]
+    kind = _kind(settings.name)
     build = settings.network.build
     if network is not None or not build:
         return kind(settings, observation, action, network)
@@ -38,8 +52,14 @@ def build_agent(
         raise ValueError(f"agent.network.build = {build!r}: {_in_one_line(error)}") from error
 
 
-def _own_network(build: str, observation: Spec, action: TensorSpec) -> keras.Model:
-    """What the function "module:function" makes of the specs. Raises `ValueError` for anything but a network."""
+def _kind(name: str) -> Callable[..., Agent]:
+    # Named by module, so that an agent's file is read where it is wanted alone.
+    module, _, kind = _AGENTS[name].partition(":")
+    return getattr(import_module(f"corral.agents.{module}"), kind)
+
+
+def _own_network(build: str, observation: Spec, action: TensorSpec) -> Network:
+    """What the function "module:function" makes of the specs. Raises `ValueError` for anything but networks."""
     try:
         function = pkgutil.resolve_name(build)
     except Exception as error:  # importing runs the user's code
@@ -53,6 +73,12 @@ def _own_network(build: str, observation: Spec, action: TensorSpec) -> keras.Mod
             f"the function must take (observation, action) and return a Keras model; it raised {_named(error)} "
             "(CORRAL_TRACEBACK=1 shows where)"
         ) from error
+    for each in network.values() if isinstance(network, Mapping) else [network]:
+        _check_network(each)
+    return network
+
+
+def _check_network(network: Any) -> None:
     if not isinstance(network, keras.Model) or not getattr(network, "inputs", None):
         raise ValueError(
             "the function must return a keras.Model(inputs, outputs), which knows its own inputs; "
@@ -65,7 +91,6 @@ def _own_network(build: str, observation: Spec, action: TensorSpec) -> keras.Mod
             "the server must be able to copy the network: layers of your own need a get_config() that tells all "
             f"arguments; {_named(error)}"
         ) from error
-    return network
 
 
 def _named(error: Exception) -> str:

@@ -7,15 +7,14 @@ from typing import Any
 
 import keras
 
-from corral.agents.agent import AgentSpec, Call, Tensor, Tensors
+from corral.agents.agent import AgentBase, AgentSpec, Batch, Call, Group, Losses, Tensor, Tensors
 from corral.agents.networks import feed
 from corral.protocol.specs import TensorSpec
-from corral.protocol.unrolls import Unroll
 
 _NET = "model"
 
 
-class ModelAgent:
+class ModelAgent(AgentBase):
     """A model served as it is: rows in, outputs out; it learns nothing and keeps no state.
 
     The observation's leaves are the model's inputs: "observation" where there is one, else their names.
@@ -33,17 +32,13 @@ class ModelAgent:
         observation = {name: _row(name, tensor) for name, tensor in zip(names, model.inputs, strict=True)}
         self.nets: Mapping[str, keras.Model] = {_NET: model}
         self.published = (_NET,)
-        self.groups: Mapping[str, tuple[str, ...]] = {}
+        self.groups: Mapping[str, Group] = {}
         outputs = _named(model, model(feed(model, dict(zip(names, model.inputs, strict=True)))))
         self.spec = AgentSpec(
             observation=observation,
             action=None,
             outputs={name: _row(name, tensor) for name, tensor in outputs.items()},
         )
-
-    def initial_state(self, batch: int) -> dict[str, Any]:
-        """No recurrent state: nothing."""
-        return {}
 
     def act(
         self, call: Call, observation: Tensors, state: Tensors, first: Tensor, noise: Tensor, explore: Tensor
@@ -52,7 +47,7 @@ class ModelAgent:
         model = self.nets[_NET]
         return _named(model, call(_NET, feed(model, observation))), state
 
-    def losses(self, call: Call, unroll: Unroll, step: Tensor) -> tuple[Tensors, Tensors]:
+    def losses(self, call: Call, target: Call, batch: Batch) -> Losses:
         """Raises NotImplementedError: a served model does not learn."""
         raise NotImplementedError("a served model does not learn")
 

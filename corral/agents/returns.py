@@ -7,6 +7,9 @@ from typing import NamedTuple
 from keras import ops
 
 from corral.agents.agent import Tensor
+from corral.protocol.unrolls import StepType
+
+_SQUASH = 1e-3
 
 
 class VTrace(NamedTuple):
@@ -66,6 +69,63 @@ def vtrace(
     q_values = rewards + discounts * (following + lambda_ * beyond)
     advantages = mask * ops.minimum(rhos, clip_pg_rho) * (q_values - now)
     return VTrace(now + corrections, advantages)
+
+
+class NStep(NamedTuple):
+    """Where an n-step target of a sequence's first transition ends.
+
+    Attributes:
+      reward: float32 `[B]`: the discounted rewards up to there.
+      discount: float32 `[B]`: what the value there is worth now; 0 where the episode terminated.
+      end: int32 `[B]`: the index of the observation there, 1 to n.
+    """
+
+    reward: Tensor
+    discount: Tensor
+    end: Tensor
+
+
+def n_step(rewards: Tensor, discounts: Tensor, step_type: Tensor, gamma: float) -> NStep:
+    """The n-step target of the transition that leaves index 0 (Sutton and Barto 2018, equation 7.1). It ends with
+    its episode where that is shorter:
+
+        R = sum_{i < e} gamma^i r_{i+1},    D = gamma^e prod_{i <= e} d_i
+
+    where e is the first index that is LAST, or n. So a truncated episode bootstraps with its own final observation,
+    and a terminated one, whose discount there is 0, with nothing.
+
+    Args:
+      rewards, discounts: float32 `[n + 1, B]`, as unrolls have them: what arrived with each observation.
+      step_type: `[n + 1, B]`.
+      gamma: the discount of one step.
+    """
+    steps = rewards.shape[0] - 1
+    going = ops.ones_like(rewards[0])
+    reward, discount, end = ops.zeros_like(going), ops.ones_like(going), ops.zeros_like(step_type[0], dtype="int32")
+    for index in range(1, steps + 1):
+        reward = reward + going * discount * rewards[index]
+        discount = discount * ops.where(going > 0, gamma * discounts[index], 1.0)
+        end = end + ops.cast(going, "int32")
+        going = going * ops.cast(step_type[index] != StepType.LAST, "float32")
+    return NStep(reward, discount, end)
+
+
+def at_index(leaf: Tensor, index: Tensor) -> Tensor:
+    """The rows `leaf[index[b], b]`, `[B, ...]`, of a leaf `[T, B, ...]`."""
+    length, batch = leaf.shape[0], index.shape[0]
+    flat = ops.reshape(leaf, (length * batch, *leaf.shape[2:]))
+    return ops.take(flat, index * batch + ops.arange(batch, dtype=index.dtype), axis=0)
+
+
+def squash(value: Tensor) -> Tensor:
+    """h(x) = sign(x) (sqrt(|x| + 1) - 1) + 0.001 x: large values on a smaller scale (Pohlen et al. 2018)."""
+    return ops.sign(value) * (ops.sqrt(ops.abs(value) + 1.0) - 1.0) + _SQUASH * value
+
+
+def unsquash(value: Tensor) -> Tensor:
+    """The inverse of `squash` (Pohlen et al. 2018, proposition A.2)."""
+    root = ops.sqrt(1.0 + 4.0 * _SQUASH * (ops.abs(value) + 1.0 + _SQUASH))
+    return ops.sign(value) * (ops.square((root - 1.0) / (2.0 * _SQUASH)) - 1.0)
 
 
 def _discounted_sums(terms: Tensor, factors: Tensor) -> Tensor:

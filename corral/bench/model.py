@@ -43,13 +43,15 @@ def choose_threads_of(model: str) -> None:
     if model.endswith(".keras"):
         choose_threads_for_file(Path(model))
     elif model.endswith(".toml"):
+        from actor_client.environments import spaces
         from corral.launch.experiment import load_experiment
 
-        choose_threads(load_experiment(Path(model)).agent.network)
+        experiment = load_experiment(Path(model))
+        choose_threads(experiment.agent.network, spaces(experiment.environment)[0])
     else:
         from corral.agents.settings import NetworkSettings
 
-        choose_threads(NetworkSettings(build="" if model == "mlp" else "corral.bench.model:nature_cnn"))
+        choose_threads(NetworkSettings(), {"observation": _OBSERVATIONS[model]})
 
 
 def load_agent(model: str, request: Literal["step", "infer"]) -> Agent:

@@ -10,6 +10,8 @@ from corral.cli import print_version
 from corral.cli.actor import actor
 from corral.cli.bench import bench
 from corral.cli.config import config
+from corral.cli.evaluate import evaluate
+from corral.cli.export import export
 from corral.cli.init import init
 from corral.cli.learner import learner
 from corral.cli.run import run
@@ -46,10 +48,11 @@ def _corral(
     corral run examples/cartpole.toml trains on this machine; corral serve policy.keras answers with any
     saved Keras model. server, learner and actor start one role each, for runs over several machines; init and
     config write and explain experiment files; status and set look at a running server and tune it;
-    bench measures one, and tune finds out which batch timeout suits an experiment.
+    bench measures one, and tune finds out which batch timeout suits an experiment. evaluate says how well the
+    policy of a run plays, and export writes it for others to serve.
     """
 
 
-for _command in (run, serve, server, learner, actor, init, config, status, bench, tune):
+for _command in (run, serve, server, learner, actor, init, config, status, bench, tune, evaluate, export):
     app.command()(_command)
 app.command("set")(set_)

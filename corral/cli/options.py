@@ -12,6 +12,11 @@ ExperimentFile: TypeAlias = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT", help="The experiment file, such as examples/cartpole.toml.")
 ]
 
+RunFolder: TypeAlias = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run's folder, such as one of those in runs/, with its policy.keras."),
+]
+
 Overrides: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

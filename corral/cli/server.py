@@ -28,6 +28,7 @@ def server(
     buckets: Buckets = None,
 ) -> None:
     """Start the inference server of a run: it answers actors and takes its weights from the learner."""
+    from actor_client.environments import spaces
     from corral.launch.experiment import load_experiment
     from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
@@ -42,6 +43,6 @@ def server(
     loaded = load_experiment(experiment, with_options(overrides, options))
     stop = StopRequest()
     stop.install()
-    choose_threads(loaded.agent.network)
+    choose_threads(loaded.agent.network, spaces(loaded.environment)[0])
     import_keras()
     raise typer.Exit(run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}")))

@@ -11,12 +11,16 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from corral.launch.leaving import leave
 from corral.launch.lifeline import grace_of, sweep, watch
 from corral.launch.logs import log_to_stderr
 from corral.launch.stopping import StopRequest
 from corral.launch.workdir import put_working_directory_on_path
+
+if TYPE_CHECKING:
+    from corral.launch.experiment import Experiment
 
 # As in corral.launch.sockets, which only roles need to import.
 _SOCKETS = {"server": ("actors",), "learner": ("unrolls", "weights"), "actor": ()}
@@ -57,7 +61,6 @@ def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
     from corral.launch.folder import EXPERIMENT, life
     from corral.launch.seeds import seed_of_life
     from corral.launch.sockets import local_addresses
-    from corral.launch.threads import choose_threads
 
     experiment = local_addresses(Experiment.read(run_folder / EXPERIMENT), sockets)
     seed = seed_of_life(experiment.run.seed, life(run_folder))
@@ -65,13 +68,21 @@ def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
         experiment = replace(experiment, run=replace(experiment.run, seed=seed))
     match role:
         case "server":
-            choose_threads(experiment.agent.network)
-            return guarded(lambda: roles.run_server(experiment, stop))
+            return guarded(lambda: _serve(experiment, stop))
         case "learner":
             return guarded(lambda: roles.run_learner(experiment, run_folder, stop))
         case _:
             first = int(number) * experiment.actor.environments
             return guarded(lambda: roles.run_actor(experiment, stop, first_environment=first))
+
+
+def _serve(experiment: Experiment, stop: StopRequest) -> int:
+    from actor_client.environments import spaces
+    from corral.launch import roles
+    from corral.launch.threads import choose_threads
+
+    choose_threads(experiment.agent.network, spaces(experiment.environment)[0])
+    return roles.run_server(experiment, stop)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from corral.protocol.specs import Spec, TensorSpec
 
 _DISCOUNT = 0.99
 _PROCESSES, _ENVIRONMENTS = 4, 12
+_SMALLEST_IMAGE = 36  # as in corral.agents.torsos, which needs Keras
 _OWN_NETWORK = '"my_networks:build"'
 
 
@@ -62,15 +63,15 @@ def draft(environment: EnvironmentSettings, path: Path) -> str:
         observation, action = spaces(environment)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if action.shape != () or action.num_values is None:
-        kind = "a Box" if action.num_values is None else "several Discrete ones"
+    kind = _agent_for(action)
+    if kind is None:
         raise UserError(
-            f"{environment.id} takes actions {_described(action)} ({kind}), which no agent can give yet: "
-            "V-trace gives one Discrete action"
+            f"{environment.id} takes actions {_described(action)}, which no agent can give: they give discrete "
+            "ones, one or several, and vectors of numbers; wrap the environment"
         )
     lines = [
         *_title(environment.id, path, observation, action),
-        *_tables(environment, observation, _episodes(environment.id)),
+        *_tables(environment, observation, _episodes(environment.id), kind),
     ]
     return "\n".join(lines) + "\n"
 
@@ -118,7 +119,17 @@ def _title(name: str, path: Path, observation: Spec, action: TensorSpec) -> Iter
     yield comment(f"and an action {_described(action)}.")
 
 
-def _tables(environment: EnvironmentSettings, observation: Spec, episodes: Episodes) -> Iterator[str]:
+def _agent_for(action: TensorSpec) -> str | None:
+    """The algorithm that learns such actions best without being tuned; None where there is none."""
+    if action.num_values is not None:
+        return "vtrace"
+    if not action.dtype.startswith("float") or len(action.shape) != 1:
+        return None
+    return "vtrace" if action.minimum is None or action.maximum is None else "sac"
+
+
+def _tables(environment: EnvironmentSettings, observation: Spec, episodes: Episodes, kind: str) -> Iterator[str]:
+    processes, environments = (_PROCESSES, _ENVIRONMENTS) if kind == "vtrace" else (2, 4)
     yield from heading(("run",))
     yield from entry(("run", "seed"), 0)
     yield from _target(episodes)
@@ -127,20 +138,34 @@ def _tables(environment: EnvironmentSettings, observation: Spec, episodes: Episo
     yield from entry(("environment", "id"), environment.id)
     if environment.kwargs:
         yield from entry(("environment", "kwargs"), environment.kwargs)
-    yield from _table(("actor",), processes=_PROCESSES, environments=_ENVIRONMENTS)
+    yield from _table(("actor",), processes=processes, environments=environments)
     yield from heading(("server", "batching"))
-    yield from entry(("server", "batching", "timeout_us"), 1000)
-    max_size = _PROCESSES * _ENVIRONMENTS
-    yield from entry(("server", "batching", "max_size"), max_size, "every environment at once")
-    yield from _table(("learner",), batch_unrolls=16)
-    yield from _table(
-        ("agent",), name="vtrace", unroll_length=16, discount=_DISCOUNT, lambda_=0.95, entropy_cost=0.01
-    )
-    yield from entry(("agent", "reward_scale"), *reward_scale(episodes))
-    yield from _table(("agent", "network"), hidden=[64, 64], activation="tanh", shared=True)
+    yield from entry(("server", "batching", "timeout_us"), 1000 if kind == "vtrace" else 0)
+    yield from entry(("server", "batching", "max_size"), processes * environments, "every environment at once")
+    yield from _vtrace(episodes) if kind == "vtrace" else _sac(episodes)
     yield from _images(observation)
     yield from absent(("agent", "network", "build"), _OWN_NETWORK)
-    yield from _table(("agent", "optimizer"), name="adam", learning_rate=3e-3, epsilon=1e-3, clip_norm=0.5)
+    if kind == "vtrace":
+        yield from _table(("agent", "optimizer"), name="adam", learning_rate=3e-3, epsilon=1e-3, clip_norm=0.5)
+    else:
+        yield from _table(("agent", "optimizer"), name="adam", learning_rate=1e-3, clip_norm=10.0)
+
+
+def _vtrace(episodes: Episodes) -> Iterator[str]:
+    yield from _table(("learner",), batch_unrolls=16)
+    yield from _table(("agent",), name="vtrace", unroll_length=16, discount=_DISCOUNT)
+    yield from entry(("agent", "reward_scale"), *reward_scale(episodes))
+    yield from _table(("agent", "actor_critic"), lambda_=0.95, entropy_cost=0.01)
+    yield from _table(("agent", "network"), hidden=[64, 64], activation="tanh", shared=True)
+
+
+def _sac(episodes: Episodes) -> Iterator[str]:
+    yield from _table(("learner",), batch_unrolls=256, queue_batches=4, publish_every=5)
+    yield from _table(("learner", "replay"), capacity=1_000_000, min_size=5_000)
+    yield from entry(("learner", "replay", "samples_per_insert"), 256.0, "a batch for every environment step")
+    yield from _table(("agent",), name="sac", unroll_length=16, discount=_DISCOUNT)
+    yield from entry(("agent", "reward_scale"), *reward_scale(episodes))
+    yield from _table(("agent", "network"), hidden=[256, 256], activation="relu")
 
 
 def _table(table: Key, **values: Any) -> Iterator[str]:
@@ -159,6 +184,9 @@ def _target(episodes: Episodes) -> Iterator[str]:
 
 def _images(observation: Spec) -> Iterator[str]:
     for name, leaf in observation.items():
+        if len(leaf.shape) == 3 and leaf.dtype == "uint8" and min(leaf.shape[:2]) >= _SMALLEST_IMAGE:
+            yield from entry(("agent", "network", "torso"), "nature_cnn", f"for {name}; impala costs more")
+            return
         if len(leaf.shape) == 3 or (len(leaf.shape) == 2 and leaf.dtype == "uint8"):
             yield comment(f"{name} looks like an image: the built-in network is a perceptron, which flattens it.")
             yield comment("A convolutional network of your own learns far more from it: name it in `build`.")

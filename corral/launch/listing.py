@@ -10,6 +10,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from corral.agents.settings import USERS
 from corral.launch.document import absent, entry, heading, kind_at, toml
 from corral.launch.experiment import Experiment, load_experiment
 from corral.launch.sources import Given, Key, Values, gather
@@ -19,6 +20,7 @@ PLACEHOLDER = "CartPole-v1"
 
 _NAME: Key = ("run", "name")
 _ID: Key = ("environment", "id")
+_AGENT: Key = ("agent", "name")
 _UNNAMED = Given("", "")
 _NOTHING = Path(os.devnull)  # an experiment file that says nothing
 
@@ -68,13 +70,19 @@ def _table(table: Key, settings: Any, given: Values) -> Iterator[str]:
     for field in fields(settings):
         key, value = (*table, field.name), getattr(settings, field.name)
         if is_dataclass(value):
-            inner.append((key, value))
+            if given.get(_AGENT) is None or _looked_at(key, given[_AGENT].value):
+                inner.append((key, value))
         elif value is None:
             yield from absent(key, f"<{_type_name(kind_at(key))}>", "not set")
         else:
             yield from entry(key, value, _note(key, value, field, given))
     for key, value in inner:
         yield from _table(key, value, given)
+
+
+def _looked_at(table: Key, agent: Any) -> bool:
+    """Whether the algorithm named `agent` has settings in this table."""
+    return table[0] != "agent" or len(table) < 2 or agent in USERS.get(table[1], (agent,))
 
 
 def _note(key: Key, value: Any, field: Field[Any], given: Values) -> str:

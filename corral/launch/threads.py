@@ -12,6 +12,7 @@ from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 from corral.agents.settings import NetworkSettings
+from corral.protocol.specs import Spec
 
 _VARIABLE = "TF_NUM_INTRAOP_THREADS"
 WIDEST = 512
@@ -20,9 +21,13 @@ LARGEST_BYTES = 2_000_000
 """Bytes of the largest saved model that counts as small."""
 
 
-def choose_threads(network: NetworkSettings) -> None:
-    """For a server of the network that an experiment describes; one of the user's own counts as large."""
-    if not network.build and max(network.hidden, default=0) <= WIDEST:
+def choose_threads(network: NetworkSettings, observation: Spec) -> None:
+    """For a server of the network that an experiment describes; one of the user's own counts as large, and so does
+    one that may convolve images."""
+    convolves = network.torso in ("nature_cnn", "impala") or (
+        network.torso == "auto" and any(len(leaf.shape) > 2 for leaf in observation.values())
+    )
+    if not network.build and not convolves and max(network.hidden, default=0) <= WIDEST:
         os.environ.setdefault(_VARIABLE, "1")
 
 

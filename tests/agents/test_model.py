@@ -100,4 +100,4 @@ def test_a_served_model_does_not_learn():
     agent = ModelAgent(model)
     assert agent.groups == {}
     with pytest.raises(NotImplementedError):
-        agent.losses(lambda name, *x: x, None, 0)
+        agent.losses(lambda name, *x: x, None, None)

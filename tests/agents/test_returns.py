@@ -1,8 +1,13 @@
+import math
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import ops
 
-from corral.agents.returns import clip_rewards, vtrace
+from corral.agents.returns import at_index, clip_rewards, n_step, squash, unsquash, vtrace
+from corral.protocol.unrolls import StepType
 
 
 def column(*numbers):
@@ -123,3 +128,79 @@ def test_agrees_with_the_sum_in_the_paper(data):
         targets, advantages = slow_vtrace(*column_of, **clips)
         np.testing.assert_allclose(np.asarray(result.targets)[:, b], targets, rtol=2e-4, atol=2e-4)
         np.testing.assert_allclose(np.asarray(result.advantages)[:, b], advantages, rtol=2e-4, atol=2e-4)
+
+
+# n steps ahead.
+
+
+def ahead(rewards, discounts, types, gamma=0.5):
+    """R, D and e of one column of indices."""
+    as_column = [np.array(numbers, kind)[:, None] for numbers, kind in zip(
+        (rewards, discounts, types), ("f4", "f4", "u1"), strict=True)]  # fmt: skip
+    return [np.asarray(part).item() for part in n_step(*(ops.convert_to_tensor(each) for each in as_column), gamma)]
+
+
+FIRST, MID, LAST = StepType.FIRST, StepType.MID, StepType.LAST
+
+
+def test_three_steps_by_hand():
+    # R = 1 + 0.5 * 2 + 0.25 * 4 = 3, the value there counts 0.5^3
+    assert ahead([9, 1, 2, 4], [1, 1, 1, 1], [MID, MID, MID, MID]) == [3.0, 0.125, 3]
+
+
+def test_a_terminated_episode_ends_the_sum_and_bootstraps_nothing():
+    assert ahead([9, 1, 2, 4], [1, 1, 0, 1], [MID, MID, LAST, FIRST]) == [2.0, 0.0, 2]
+
+
+def test_a_truncated_episode_bootstraps_with_its_own_final_observation():
+    assert ahead([9, 1, 2, 4], [1, 1, 1, 1], [MID, MID, LAST, FIRST]) == [2.0, 0.25, 2]
+
+
+def test_what_follows_the_end_of_an_episode_changes_nothing():
+    quiet = ahead([9, 1, 0, 0], [1, 1, 1, 1], [FIRST, LAST, FIRST, MID])
+    assert quiet == ahead([9, 1, 77, -5], [1, 1, 0, 0.3], [FIRST, LAST, FIRST, LAST]) == [1.0, 0.5, 1]
+
+
+def test_one_step():
+    assert ahead([9, 3], [1, 1], [FIRST, MID], gamma=0.9) == pytest.approx([3.0, 0.9, 1])
+
+
+def slow_n_step(rewards, discounts, types, gamma):
+    total, factor = 0.0, 1.0
+    for index in range(1, len(rewards)):
+        total += factor * rewards[index]
+        factor *= gamma * discounts[index]
+        if types[index] == LAST or index == len(rewards) - 1:
+            return total, factor, index
+    raise AssertionError
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 4))
+def test_agrees_with_a_plain_loop(seed, steps, batch):
+    rng = np.random.default_rng(seed)
+    rewards = rng.normal(size=(steps + 1, batch)).astype("f4")
+    types = rng.choice([FIRST, MID, MID, LAST], (steps + 1, batch)).astype("u1")
+    discounts = np.where(types == LAST, rng.choice([0.0, 1.0], types.shape), 1.0).astype("f4")
+    got = n_step(*map(ops.convert_to_tensor, (rewards, discounts, types)), 0.9)
+    for b in range(batch):
+        wanted = slow_n_step(rewards[:, b], discounts[:, b], types[:, b], 0.9)
+        np.testing.assert_allclose([np.asarray(part)[b] for part in got], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_are_taken_at_each_columns_own_index():
+    leaf = np.arange(24).reshape(3, 4, 2)
+    taken = at_index(ops.convert_to_tensor(leaf), ops.convert_to_tensor(np.array([2, 0, 1, 2], "i4")))
+    assert np.asarray(taken).tolist() == [
+        leaf[2, 0].tolist(),
+        leaf[0, 1].tolist(),
+        leaf[1, 2].tolist(),
+        leaf[2, 3].tolist(),
+    ]
+
+
+def test_squashing_by_hand_and_back():
+    assert float(squash(ops.convert_to_tensor(3.0))) == pytest.approx(math.sqrt(4) - 1 + 0.003)
+    assert float(squash(ops.convert_to_tensor(-8.0))) == pytest.approx(-(math.sqrt(9) - 1) - 0.008)
+    values = np.array([-1000, -3.0, -0.1, 0, 0.5, 20, 1000], "f4")
+    np.testing.assert_allclose(unsquash(squash(ops.convert_to_tensor(values))), values, rtol=2e-3, atol=1e-3)

@@ -4,7 +4,19 @@ import sys
 
 import pytest
 
-from corral.agents.settings import AgentSettings, NetworkSettings, OptimizerSettings
+from corral.agents.settings import (
+    ActorCriticSettings,
+    AgentSettings,
+    DDPGSettings,
+    DQNSettings,
+    NetworkSettings,
+    OptimizerSettings,
+    PPOSettings,
+    R2D2Settings,
+    SACSettings,
+    TD3Settings,
+    VTraceSettings,
+)
 
 
 def test_defaults_are_valid_and_frozen():
@@ -17,14 +29,21 @@ def test_defaults_are_valid_and_frozen():
     ("make", "key", "value"),
     [
         (lambda: AgentSettings(discount=1.5), "discount", "1.5"),
-        (lambda: AgentSettings(lambda_=-0.5), "lambda_", "-0.5"),
+        (lambda: ActorCriticSettings(lambda_=-0.5), "lambda_", "-0.5"),
         (lambda: AgentSettings(unroll_length=0), "unroll_length", "0"),
-        (lambda: AgentSettings(entropy_cost=-1.0), "entropy_cost", "-1.0"),
+        (lambda: ActorCriticSettings(entropy_cost=-1.0), "entropy_cost", "-1.0"),
         (lambda: AgentSettings(reward_clip=float("nan")), "reward_clip", "nan"),
         (lambda: AgentSettings(reward_scale=0.0), "reward_scale", "0.0"),
-        (lambda: AgentSettings(clip_rho=0.0), "clip_rho", "0.0"),
-        (lambda: AgentSettings(clip_rho=1.0, clip_c=2.0), "clip_c", "2.0"),
-        (lambda: AgentSettings(name="ppo"), "name", "ppo"),
+        (lambda: VTraceSettings(clip_rho=0.0), "clip_rho", "0.0"),
+        (lambda: VTraceSettings(clip_rho=1.0, clip_c=2.0), "clip_c", "2.0"),
+        (lambda: AgentSettings(name="sarsa"), "name", "'sarsa'"),
+        (lambda: AgentSettings(ppo=PPOSettings(clip=0.1)), "ppo", "ppo; this agent's name is 'vtrace'"),
+        (lambda: PPOSettings(epochs=0), "epochs", "0"),
+        (lambda: DQNSettings(n_step=0), "n_step", "0"),
+        (lambda: R2D2Settings(priority_max=1.5), "priority_max", "1.5"),
+        (lambda: DDPGSettings(noise="pink"), "noise", "'pink'"),
+        (lambda: TD3Settings(delay=0), "delay", "0"),
+        (lambda: SACSettings(initial_temperature=0.0), "initial_temperature", "0.0"),
         (lambda: NetworkSettings(hidden=(64, 0)), "hidden", "[64, 0]"),
         (lambda: NetworkSettings(activation=""), "activation", ""),
         (lambda: NetworkSettings(build="nets"), "build", 'must be "module:function", such as my_networks:build'),

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from corral.agents.settings import AgentSettings
+from corral.agents.agent import Batch
+from corral.agents.settings import ActorCriticSettings, AgentSettings, VTraceSettings
 from corral.agents.vtrace import VTraceAgent
 from corral.protocol.specs import TensorSpec
 from corral.protocol.unrolls import StepType, Unroll
@@ -13,6 +14,7 @@ from tests.agents.conftest import gradient_of
 
 OBSERVATION = {"observation": TensorSpec((4,), "float32")}
 ACTION = TensorSpec((), "int64", 0, 1)
+COSTS = {"entropy_cost", "final_entropy_cost", "entropy_decay_steps", "value_cost", "lambda_"}
 
 
 def table(logits, values):
@@ -29,7 +31,7 @@ def table(logits, values):
 
 
 def caller(agent):
-    return lambda name, *inputs: agent.nets[name](*inputs)
+    return lambda name, *inputs, training=False: agent.nets[name](*inputs)
 
 
 def act(agent, rows, uniform=0.5, explore=1.0):
@@ -44,7 +46,9 @@ def table_agent(logits, values, length=3, lowest=0, **settings):
     observation = {"row": TensorSpec((), "int32", 0, len(values) - 1)}
     width = len(logits[0])
     action = TensorSpec((), "int64", lowest, lowest + width - 1)
-    settings = AgentSettings(unroll_length=length, **{"lambda_": 1.0, "reward_scale": 1.0, **settings})
+    costs = ActorCriticSettings(**{key: settings.pop(key) for key in list(settings) if key in COSTS})
+    clips = VTraceSettings(**{key: settings.pop(key) for key in list(settings) if key.startswith("clip_")})
+    settings = AgentSettings(unroll_length=length, actor_critic=costs, vtrace=clips, **settings)
     return VTraceAgent(settings, observation, action, table(logits, values))
 
 
@@ -112,8 +116,9 @@ def unroll_of(rows, actions, log_probs, rewards, discounts, types, outputs=None)
 
 
 def losses_of(agent, unroll, step=0):
-    losses, metrics = agent.losses(caller(agent), unroll, ops.convert_to_tensor(step, "int64"))
-    return {name: float(value) for name, value in {**losses, **metrics}.items()}
+    batch = Batch(unroll, {}, None, None, ops.convert_to_tensor(step, "int64"))
+    losses = agent.losses(caller(agent), None, batch)
+    return {name: float(value) for name, value in {**losses.groups, **losses.metrics}.items()}
 
 
 FIRST, MID, LAST = StepType.FIRST, StepType.MID, StepType.LAST
@@ -201,7 +206,8 @@ def test_targets_and_ratios_carry_no_gradient(small_agent, make_unroll):
 
     def moves(metric, layer):
         def value():
-            return small_agent.losses(caller(small_agent), unroll, ops.zeros((), "int32"))[1][metric]
+            batch = Batch(unroll, {}, None, None, ops.zeros((), "int32"))
+            return small_agent.losses(caller(small_agent), None, batch).metrics[metric]
 
         return bool(np.any(gradient_of(value, net.get_layer(layer).kernel)))
 
@@ -213,10 +219,10 @@ def test_targets_and_ratios_carry_no_gradient(small_agent, make_unroll):
 
 @pytest.mark.parametrize(
     "action",
-    [TensorSpec((2,), "float32", -1.0, 1.0), TensorSpec((), "int64"), TensorSpec((2,), "int64", 0, 3)],
+    [TensorSpec((2, 2), "float32", -1.0, 1.0), TensorSpec((), "int64")],
 )
-def test_actions_that_are_not_one_discrete_choice_are_refused(action):
-    with pytest.raises(ValueError, match="one discrete action"):
+def test_actions_that_no_policy_gives_are_refused(action):
+    with pytest.raises(ValueError, match="no policy gives actions like"):
         VTraceAgent(AgentSettings(), OBSERVATION, action)
 
 
@@ -277,5 +283,5 @@ def test_subclassed_networks_are_welcome(make_unroll):
             return {"logits": self.logits(x), "value": self.value(x)}
 
     agent = VTraceAgent(AgentSettings(unroll_length=3), OBSERVATION, ACTION, Mine())
-    losses, _ = agent.losses(caller(agent), make_unroll(agent, 2), 0)
-    assert np.isfinite(float(losses["policy"]))
+    losses = agent.losses(caller(agent), None, Batch(make_unroll(agent, 2), {}, None, None, 0))
+    assert np.isfinite(float(losses.groups["policy"]))

@@ -13,7 +13,7 @@ import corral
 
 ROOT = Path(__file__).parents[2]
 CARTPOLE = ROOT / "examples" / "cartpole.toml"
-COMMANDS = ("run", "serve", "server", "learner", "actor", "init", "config", "status", "set")
+COMMANDS = ("run", "serve", "server", "learner", "actor", "init", "config", "status", "set", "evaluate", "export")
 
 
 def corral_command(

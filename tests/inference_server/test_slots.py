@@ -36,3 +36,23 @@ def test_numbers_of_those_who_left_are_free_again() -> None:
     assert slots.environment[second].tolist() == [2, 3]
     assert np.intersect1d(slots.take(3, slots.free_numbers(3)), second).size == 0
     assert slots.free_numbers(1) == 0
+
+
+def test_each_environment_explores_as_its_number_says() -> None:
+    def exploration(environment: np.ndarray) -> np.ndarray:
+        return np.stack([environment / 8, -environment], -1).astype(np.float32)
+
+    slots = Slots(8, {}, exploration=exploration)
+    slots.take(3, 0)
+    taken = slots.take(2, 5)
+    assert slots.explore[taken].tolist() == [[0.625, -5], [0.75, -6]]
+    slots.release(taken)
+    # Whoever comes to sit there next explores by a number of its own.
+    again = slots.take(2, 3)
+    assert set(again) == set(taken)
+    assert slots.explore[again].tolist() == [[0.375, -3], [0.5, -4]]
+
+
+def test_an_agent_need_not_explore() -> None:
+    slots = Slots(4, {})
+    assert slots.explore[slots.take(2, 0)].shape == (2, 0)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from corral.protocol import RowFlags, TensorSpec
 from corral.protocol.unrolls import Leaves, unroll_spec
@@ -187,3 +190,164 @@ def test_columns_are_copies() -> None:
     (full,) = assembler.append(steps([0], [0], [1], [11], [0]))
     assembler.append(steps([0], [0], [1], [12], [0]))
     assert column(full)["observation/observation"] == [10, 11]
+
+
+# Overlapping by more than an index.
+
+
+def test_a_column_carries_its_last_indices_over() -> None:
+    assembler = UnrollAssembler(1, SPEC, length=3, overlap=2)
+    assert assembler.append(steps([0], [FIRST], [0], [10], [0])) == []
+    full = [leaves for k in range(11, 18) for leaves in assembler.append(steps([0], [0], [k], [k], [k]))]
+    assert [column(leaves)["observation/observation"] for leaves in full] == [
+        [10, 11, 12, 13],
+        [12, 13, 14, 15],
+        [14, 15, 16, 17],
+    ]
+    assert [column(leaves)["reward"][0] for leaves in full] == [0, 12, 14]
+
+
+def test_what_an_unroll_has_held_already_is_not_lost_with_the_rest() -> None:
+    assembler = UnrollAssembler(1, SPEC, length=3, overlap=3)
+    for k in range(4):
+        assembler.append(steps([0], [FIRST if k == 0 else 0], [0], [k], [0]))
+    assembler.forget(np.array([0]))  # all three transitions have left
+    assert assembler.abandoned_steps == 0
+    for k in range(3):
+        assembler.append(steps([0], [FIRST if k == 0 else 0], [0], [k], [0]))
+    assembler.forget(np.array([0]))
+    assert assembler.abandoned_steps == 2
+
+
+@pytest.mark.parametrize("overlap", [0, 4])
+def test_an_overlap_that_cannot_be_is_refused(overlap: int) -> None:
+    with pytest.raises(ValueError, match=f"unrolls of 3 transitions overlap by 1 to 3 indices, not {overlap}"):
+        UnrollAssembler(1, SPEC, length=3, overlap=overlap)
+
+
+class Plain:
+    """What the assembler should make of a slot's rows: every index in one list, and windows cut out of it."""
+
+    def __init__(self, length: int, overlap: int) -> None:
+        self._length, self._stride = length, length + 1 - overlap
+        self._indices: list[dict[str, float]] = []
+        self.columns: list[list[dict[str, float]]] = []
+        self.begun: list[float] = []  # the observations with which a transition begins that a sequence should
+        self.abandoned = 0
+
+    @property
+    def starts(self) -> range:
+        """Where columns begin that are whole."""
+        return range(0, len(self._indices) - self._length, self._stride)
+
+    def forget(self) -> None:
+        self.columns += [self._indices[start : start + self._length + 1] for start in self.starts]
+        self.begun += [index["observation"] for index in self._indices[: len(self.starts) * self._stride]]
+        # Transitions begun, less those up to the last one that a column has held.
+        held = self.starts[-1] + self._length if self.starts else 0
+        self.abandoned += max(len(self._indices) - 1 - held, 0)
+        self._indices = []
+
+    def append(self, **index: float) -> None:
+        self._indices.append(index)
+
+
+KINDS = {"-": 0, "t": FIRST | TERMINATED, "u": FIRST | TRUNCATED, "b": FIRST | TERMINATED | TRUNCATED, "r": FIRST}
+"""What may happen in a slot: a step, an end of three kinds, a new episode without an end; "." is nothing, "f" a
+session that ends and another that begins."""
+
+
+def play(length: int, overlap: int, rows: list[str]) -> tuple[list[list[dict[str, float]]], list[Plain], int]:
+    """Rows of as many slots as they are long, in an assembler and beside it. All columns, the plain ones of each
+    slot, and what the assembler lost."""
+    slots = len(rows[0])
+    assembler = UnrollAssembler(slots, RECURRENT, length, overlap)
+    plain, begun = [Plain(length, overlap) for _ in range(slots)], [False] * slots
+    left: list[Leaves] = []
+    number = 0
+    for version, kinds in enumerate(rows):
+        slot, flags, observation, final = [], [], [], {}
+        for index, kind in reversed(list(enumerate(kinds))):  # slots come in any order
+            if kind == "f":
+                assembler.forget(np.array([index]))
+                plain[index].forget()
+                begun[index] = False
+            if kind == ".":
+                continue
+            flag = KINDS[kind] if begun[index] and kind != "f" else FIRST
+            number += 2
+            observed = 1_000 * index + number
+            if flag & (TERMINATED | TRUNCATED):
+                final[len(slot)] = observed - 1
+                plain[index].append(
+                    observation=observed - 1, action=0, reward=number, discount=float(not flag & TERMINATED),
+                    step_type=2, version=version, state=-(observed - 1),
+                )  # fmt: skip
+            elif flag & FIRST:
+                plain[index].forget()
+            plain[index].append(
+                observation=observed, action=observed, reward=0 if flag & FIRST else number, discount=1,
+                step_type=0 if flag & FIRST else 1, version=version, state=-observed,
+            )  # fmt: skip
+            begun[index] = True
+            slot.append(index)
+            flags.append(int(flag))
+            observation.append(observed)
+        if slot:
+            reward = [float(value % 1_000) for value in observation]
+            state, ends = [-float(value) for value in observation], [-float(value) for value in final.values()]
+            left += assembler.append(
+                steps(slot, flags, reward, observation, observation, final, state, ends, version)
+            )
+    assembler.forget(np.arange(slots))
+    for each in plain:
+        each.forget()
+    columns = []
+    for leaves in left:
+        for index in range(leaves["reward"].shape[1]):
+            values = {name.rpartition("/")[2]: leaf[..., index].tolist() for name, leaf in leaves.items()}
+            state = values.pop("h")
+            indices = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+            columns.append([{**indices[0], "state": state}, *indices[1:]])
+    return columns, plain, assembler.abandoned_steps
+
+
+shapes = st.integers(1, 6).flatmap(lambda length: st.tuples(st.just(length), st.integers(1, length)))
+happenings = st.lists(
+    st.lists(st.sampled_from("-----ttubr.f"), min_size=2, max_size=2).map("".join), min_size=1, max_size=60
+)
+
+
+@given(shapes, happenings)
+@settings(deadline=None)
+def test_it_does_what_a_list_and_a_window_do(shape: tuple[int, int], rows: list[str]) -> None:
+    columns, plain, abandoned = play(*shape, rows)
+    for slot, expected in enumerate(plain):
+        mine = [column for column in columns if column[0]["observation"] // 1_000 == slot]
+        assert len(mine) == len(expected.columns)
+        for column, wanted in zip(mine, expected.columns, strict=True):
+            without = [{name: value for name, value in index.items() if name != "state"} for index in wanted[1:]]
+            assert column == [wanted[0], *without]
+    assert abandoned == sum(each.abandoned for each in plain)
+
+
+@given(shapes, happenings)
+@settings(deadline=None)
+def test_every_transition_begins_one_sequence_that_is_as_long_as_the_overlap(
+    shape: tuple[int, int], rows: list[str]
+) -> None:
+    length, sequence = shape
+    columns, plain, _ = play(length, sequence, rows)
+    starts = range(length - sequence + 1)
+    begins = [column[start]["observation"] for column in columns for start in starts]
+    assert sorted(begins) == sorted(observation for each in plain for observation in each.begun)
+
+
+def test_every_transition_of_one_life_begins_one_sequence() -> None:
+    for length in range(1, 7):
+        for sequence in range(1, length + 1):
+            columns, _, _ = play(length, sequence, ["-"] * 40)
+            starts = range(length - sequence + 1)
+            begins = [column[start]["observation"] for column in columns for start in starts]
+            assert begins == list(range(2, 2 + 2 * len(begins), 2))
+            assert len(begins) >= 40 - length

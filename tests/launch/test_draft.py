@@ -30,6 +30,7 @@ def make(action="discrete"):
     kinds = {
         "discrete": spaces.Discrete(3, start=1),
         "several": spaces.MultiDiscrete([2, 3]),
+        "unbounded": spaces.Box(-1.0, 1.0, (2, 2)),
         "text": spaces.Text(3),
     }
     pixels = spaces.Box(0, 255, (84, 84, 3), np.uint8)
@@ -128,7 +129,7 @@ def test_a_function_of_ones_own_with_images(module: str) -> None:
     assert "#     pixels: uint8[84, 84, 3] of 256 values, from 0 to 255" in text
     assert "#     speed: float32[2], from -1 to 1" in text
     assert "# and an action int64[] of 3 values, from 1 to 3." in text
-    assert "# pixels looks like an image: the built-in network is a perceptron, which flattens it." in text
+    assert 'torso = "nature_cnn"  # for pixels; impala costs more' in text
     assert tomllib.loads(text)["environment"] == {"id": f"{module}:make"}
     assert "looks like an image" not in drafted("CartPole-v1")
 
@@ -141,14 +142,18 @@ def test_an_id_of_ones_own(module: str) -> None:
 
 
 def test_actions_that_no_agent_gives_are_refused(module: str) -> None:
-    with pytest.raises(UserError) as caught:
-        drafted("Pendulum-v1")
-    assert str(caught.value) == (
-        "Pendulum-v1 takes actions float32[1], from -2 to 2 (a Box), which no agent can give yet: "
-        "V-trace gives one Discrete action"
-    )
-    with pytest.raises(UserError, match=r"int64\[2\] of 3 values .*\(several Discrete ones\)"):
-        drafted(f"{module}:make", action="several")
+    with pytest.raises(UserError, match=r"takes actions float32\[2, 2\], from -1 to 1, which no agent can give"):
+        drafted(f"{module}:make", action="unbounded")
+
+
+def test_numbers_within_bounds_are_learned_by_sac() -> None:
+    tables = tomllib.loads(drafted("Pendulum-v1"))
+    assert tables["agent"]["name"] == "sac"
+    assert tables["learner"]["replay"]["samples_per_insert"] == 256.0
+
+
+def test_several_choices_are_learned_by_vtrace(module: str) -> None:
+    assert tomllib.loads(drafted(f"{module}:make", action="several"))["agent"]["name"] == "vtrace"
 
 
 def test_environments_that_cannot_be_used_are_refused(module: str) -> None:

@@ -126,8 +126,8 @@ def test_a_check_of_two_keys_blames_one(write) -> None:
 
 
 def test_a_default_that_no_longer_holds_is_blamed_by_name(write) -> None:
-    (problem,) = problems(write(SMALL), ["agent.clip_rho=0.5"])
-    assert problem == "agent.clip_c: must be at most clip_rho (0.5), not 1.0"
+    (problem,) = problems(write(SMALL), ["agent.vtrace.clip_rho=0.5"])
+    assert problem == "agent.vtrace.clip_c: must be at most clip_rho (0.5), not 1.0"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import pytest
 
 from corral.agents.settings import NetworkSettings
 from corral.launch.threads import choose_threads, choose_threads_for_file
+from corral.protocol import TensorSpec
 
+VECTOR, IMAGE = TensorSpec((4,), "float32"), TensorSpec((84, 84, 4), "uint8")
 VARIABLE = "TF_NUM_INTRAOP_THREADS"
 
 
@@ -28,16 +30,21 @@ def saved(path: Path, config: str, weights: int = 100) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("network", "chosen"),
+    ("network", "observation", "chosen"),
     [
-        (NetworkSettings(), "1"),
-        (NetworkSettings(hidden=()), "1"),
-        (NetworkSettings(hidden=(64, 1024)), None),
-        (NetworkSettings(build="nets:build"), None),
+        (NetworkSettings(), VECTOR, "1"),
+        (NetworkSettings(hidden=()), VECTOR, "1"),
+        (NetworkSettings(hidden=(64, 1024)), VECTOR, None),
+        (NetworkSettings(build="nets:build"), VECTOR, None),
+        (NetworkSettings(torso="impala"), VECTOR, None),
+        (NetworkSettings(), IMAGE, None),
+        (NetworkSettings(torso="mlp"), IMAGE, "1"),
     ],
 )
-def test_by_the_network_of_an_experiment(network: NetworkSettings, chosen: str | None) -> None:
-    choose_threads(network)
+def test_by_the_network_of_an_experiment(
+    network: NetworkSettings, observation: TensorSpec, chosen: str | None
+) -> None:
+    choose_threads(network, {"observation": observation})
     assert os.environ.get(VARIABLE) == chosen
 
 
@@ -52,5 +59,5 @@ def test_by_a_saved_model(tmp_path: Path) -> None:
 
 def test_the_user_s_choice_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "4")
-    choose_threads(NetworkSettings())
+    choose_threads(NetworkSettings(), {"observation": VECTOR})
     assert os.environ[VARIABLE] == "4"

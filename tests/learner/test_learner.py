@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -19,6 +20,7 @@ from corral.protocol import AddressError, TensorSpec, fetch_status
 from learner import Learner, LearnerSettings, UnrollSource
 from learner.checkpoints import CheckpointError, load, load_newest
 from learner.learner import LearnerResult
+from learner.settings import ReplaySettings
 from tests.support.processes import process, until
 
 OBSERVATION = {"observation": TensorSpec((4,), "float32", None, None)}
@@ -57,14 +59,18 @@ class Place:
             stack.enter_context(process("-m", "corral.cli", role, str(file))) for role in ("server", "actor")
         ]
 
-    def settings(self, **changes: float) -> LearnerSettings:
+    def settings(self, **changes: object) -> LearnerSettings:
         return LearnerSettings(self.unrolls, self.weights, batch_unrolls=4, **changes)  # type: ignore[arg-type]
 
-    def learner(self, folder: Path, max_env_steps: int = 10**9, **changes: float) -> Learner:
+    def learner(
+        self, folder: Path, max_env_steps: int = 10**9, replays: bool = False, **changes: object
+    ) -> Learner:
         keras.utils.set_random_seed(3)
+        agent = make_agent()
+        agent.spec = dataclasses.replace(agent.spec, replay=replays)
         return Learner(
             self.settings(**changes),
-            make_agent(),
+            agent,
             OptimizerSettings(),
             target_return=10_000.0,
             max_env_steps=max_env_steps,
@@ -201,6 +207,55 @@ def test_a_checkpoint_of_another_network_is_told(place: Place, tmp_path: Path) -
             max_env_steps=1,
             folder=tmp_path,
         )
+
+
+def replay_settings(**changes: object) -> ReplaySettings:
+    settings = ReplaySettings(capacity=500, min_size=100, samples_per_insert=2.0, slack=20)
+    return dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
+
+
+def test_a_learner_that_replays_trains_on_each_unroll_again(place: Place, tmp_path: Path) -> None:
+    learner = place.learner(tmp_path, replays=True, replay=replay_settings())
+    with running(learner) as results:
+        until(lambda: learner.progress.training_steps >= 100, what="a hundred training steps")
+        status = fetch_status(place.unrolls, 10)
+        assert status is not None
+        assert status["replay_steps"] == 500
+        assert status["replay_bytes"] > 500 * 4 * 4
+        assert abs(status["samples_per_insert"] - 2.0) < 0.5
+    # A batch of 4 unrolls, each drawn twice, is 10 steps.
+    assert results[0].env_steps >= results[0].training_steps * 10 * 0.9
+    assert not any(name.startswith("replay/") for name in load(Path(results[0].checkpoint)).state)
+
+
+def test_a_replay_goes_on_from_a_checkpoint(place: Place, tmp_path: Path) -> None:
+    settings = replay_settings(checkpoint=True)
+    first = place.learner(tmp_path, replays=True, replay=settings)
+    with running(first) as results:
+        until(lambda: first.progress.training_steps >= 20, what="twenty training steps")
+    before = load(Path(results[0].checkpoint))
+    second = place.learner(tmp_path, replays=True, replay=settings)
+    for name, values in second._feed.state().items():
+        np.testing.assert_array_equal(before.state[f"replay/{name}"], values, err_msg=name)
+    with running(second):
+        until(lambda: second.progress.training_steps >= first.progress.training_steps + 5, what="five more")
+        assert second.figures()["replay_steps"] >= first.figures()["replay_steps"]
+
+
+def test_a_checkpoint_of_another_replay_is_told_and_leaves_nobody_listening(place: Place, tmp_path: Path) -> None:
+    settings = replay_settings(checkpoint=True)
+    first = place.learner(tmp_path, replays=True, replay=settings)
+    with running(first):
+        until(lambda: first.progress.training_steps >= 5, what="five training steps")
+    before = threading.active_count()
+    with pytest.raises(CheckpointError, match=r"checkpoint-.*npz does not fit this experiment: the replay was of"):
+        place.learner(tmp_path, replays=True, replay=dataclasses.replace(settings, capacity=100))
+    assert threading.active_count() == before
+    assert not Path(place.unrolls.removeprefix("ipc://")).exists()
+    # An agent that replays nothing has no use for it.
+    third = place.learner(tmp_path)
+    with running(third):
+        until(lambda: third.progress.training_steps > first.progress.training_steps, what="a training step")
 
 
 def test_the_step_limit_ends_it_unsolved(place: Place, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ import numpy as np
 from keras import ops
 
 from corral.agents import AgentSpec
+from corral.agents.agent import AgentBase, Group
 from corral.protocol import TensorSpec
 from tests.support.scripted_environment import ACTIONS
 
 UNROLL_LENGTH = 7
 
 
-class ScriptedAgent:
+class ScriptedAgent(AgentBase):
     """Acts by rule. Its only weight is a number that it stamps on every output; its state counts observations."""
 
     def __init__(self) -> None:
@@ -36,7 +37,7 @@ class ScriptedAgent:
         stamp = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="stamp")
         self.nets = {"policy": keras.Model(one, stamp(one))}
         self.published = ("policy",)
-        self.groups = {"policy": ("policy",)}
+        self.groups = {"policy": Group(("policy",))}
 
     def initial_state(self, batch: int) -> dict[str, Any]:
         return {"seen": np.zeros(batch, np.int32)}
@@ -48,7 +49,7 @@ class ScriptedAgent:
         outputs = {"action": action, "echo": seen, "stamp": stamp, "seen": state["seen"]}
         return outputs, {"seen": state["seen"] + 1}
 
-    def losses(self, call: Any, unroll: Any, step: Any) -> Any:
+    def losses(self, call: Any, target: Any, batch: Any) -> Any:
         raise NotImplementedError
 
     def weights(self, stamp: int) -> dict[str, np.ndarray]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import keras
 import numpy as np
 
-from corral.agents.agent import Agent, AgentSpec, Call, Tensor
+from corral.agents.agent import Agent, AgentSpec, Batch, Call, Losses, Tensor
 from corral.agents.settings import OptimizerSettings
 from corral.protocol.specs import Spec, TensorSpec, mismatch
 from corral.protocol.unrolls import TIME_SPEC, Unroll
@@ -126,6 +126,20 @@ class ReplicaBase(ABC):
         return [*(outputs[name] for name in self._outputs), *(state[name] for name in self._state)]
 
 
+class Step(NamedTuple):
+    """What came of a step of training.
+
+    Attributes:
+      metrics: the agent's metrics, each group's "loss" and "grad_norm" (before clipping; led by the group's name
+        and "/" where there are several), "learning_rate", and "finite": 0.0 where it was refused. Means over
+        minibatches.
+      priorities: float32 `[B]`, where the agent gives any.
+    """
+
+    metrics: dict[str, float]
+    priorities: np.ndarray | None
+
+
 class TrainerBase(ABC):
     """Trains an agent's nets: one compiled step, one optimizer for each of the agent's groups.
 
@@ -147,6 +161,7 @@ class TrainerBase(ABC):
             raise ValueError(f"{type(agent).__name__} has no nets to train: it only predicts")
         self.agent = agent
         self._functions: dict[int, Function] = {}
+        self._preparing: dict[int, Function] = {}
         self._metrics: list[str] = []
 
     @property
@@ -164,7 +179,7 @@ class TrainerBase(ABC):
         return self._everything.spec
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that training goes on from: every net's and optimizer's variables, and the count of steps."""
+        """All that training goes on from: the variables of nets, slow copies and optimizers, and the step."""
         return self._everything.read()
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -177,68 +192,123 @@ class TrainerBase(ABC):
 
     @property
     def steps(self) -> int:
-        """Training steps taken, those refused not counted."""
+        """Optimizer steps taken, those refused not counted."""
         return int(self._step)
 
     def warm(self, batch: int) -> None:
-        """Compiles the step for batches of `batch` unrolls."""
-        self._function(batch)
+        """Compiles all that batches of `batch` sequences need.
 
-    def step(self, unroll: Unroll) -> dict[str, float]:
-        """One step of training on one batch of unrolls.
+        Raises:
+          ValueError: they cannot be cut into the agent's minibatches.
+        """
+        self._function(self._part(batch))
+        if self.agent.spec.prepared:
+            self._preparation(batch)
+
+    def step(self, unroll: Unroll, weights: np.ndarray | None = None) -> Step:
+        """Trains on one batch, as many times as the agent says.
 
         A step whose loss or gradient is not finite changes nothing, and says so.
 
         Args:
-          unroll: numpy arrays.
-
-        Returns:
-          The agent's metrics, each group's "loss" and "grad_norm" (before clipping; led by the group's
-          name and "/" where there are several), "learning_rate", and "finite": 0.0 where it was refused.
+          unroll: numpy arrays, of `spec.sample_length` transitions.
+          weights: float32 `[B]`: what each sequence counts; None counts all alike.
 
         Raises:
-          ValueError: the unrolls are of another length than the agent's.
+          ValueError: the sequences are of another length than the agent's, or cannot be cut into its minibatches.
         """
-        indices = self.agent.spec.unroll_length + 1
-        if len(unroll.reward) != indices:
-            raise ValueError(f"the agent takes unrolls of {indices} indices (T + 1), not {len(unroll.reward)}")
-        (packed,) = self._function(unroll.reward.shape[1])(_flatten(unroll))
-        return dict(zip(self._metrics, packed.tolist(), strict=True))
+        spec, size = self.agent.spec, unroll.reward.shape[1]
+        if len(unroll.reward) != spec.sample_length + 1:
+            raise ValueError(
+                f"the agent takes unrolls of {spec.sample_length + 1} indices (T + 1), not {len(unroll.reward)}"
+            )
+        arrays = [*_flatten(unroll), np.ones(size, np.float32) if weights is None else weights]
+        if spec.prepared:
+            arrays = [*self._preparation(size)([*arrays, _noise(spec, size)]), *arrays]
+        elif spec.minibatches == spec.epochs == 1:
+            return self._taken(self._function(size)([*arrays, _noise(spec, size)]))
+        return self._gone_through(arrays, size)
+
+    def _gone_through(self, arrays: Sequence[np.ndarray], size: int) -> Step:
+        """One batch in minibatches, again and again; its priorities are those of the last time."""
+        spec = self.agent.spec
+        axes = [0 if place in self._flat_places() else 1 for place in range(len(arrays))]
+        part = self._part(size)
+        function, taken = self._function(part), []
+        priorities: np.ndarray | None = None
+        for _ in range(spec.epochs):
+            order = np.random.permutation(size)
+            for start in range(0, size, part):
+                chosen = order[start : start + part]
+                columns = [leaf.take(chosen, axis) for leaf, axis in zip(arrays, axes, strict=True)]
+                taken.append(self._taken(function([*columns, _noise(spec, part)])))
+                if taken[-1].priorities is not None:
+                    priorities = np.zeros(size, np.float32) if priorities is None else priorities
+                    priorities[chosen] = taken[-1].priorities
+        names = taken[0].metrics
+        metrics = {name: float(np.mean([each.metrics[name] for each in taken])) for name in names}
+        metrics["finite"] = min(each.metrics["finite"] for each in taken)
+        return Step(metrics, priorities)
+
+    def _part(self, batch: int) -> int:
+        """The size of a minibatch. Raises ValueError where a batch cannot be cut into the agent's."""
+        parts = self.agent.spec.minibatches
+        if batch < 1 or batch % parts:
+            raise ValueError(f"a batch of {batch} cannot be cut into {parts} minibatches of one size")
+        return batch // parts
+
+    def _flat_places(self) -> frozenset[int]:
+        """Where arrays `[B, ...]` stand among a minibatch's, whose others are `[T, B, ...]`."""
+        spec = self.agent.spec
+        before = len(spec.prepared) + len(spec.observation) + len(spec.outputs) + len(TIME_SPEC)
+        return frozenset(range(before, before + len(spec.state) + 1))
+
+    def _taken(self, results: Sequence[np.ndarray]) -> Step:
+        packed, *priorities = results
+        metrics = dict(zip(self._metrics, packed.tolist(), strict=True))
+        return Step(metrics, priorities[0] if priorities else None)
 
     @abstractmethod
     def _compile(self, examples: Sequence[np.ndarray]) -> Function:
-        """The training step for an unroll's arrays like these, run once on them; it returns packed metrics."""
+        """The training step for arrays like these, run once on them; it returns packed metrics, and priorities."""
 
-    def _function(self, batch: int) -> Function:
-        function = self._functions.get(batch)
+    @abstractmethod
+    def _compile_preparation(self, examples: Sequence[np.ndarray]) -> Function:
+        """`Agent.prepare` for arrays like these, run once on them."""
+
+    def _function(self, size: int) -> Function:
+        function = self._functions.get(size)
         if function is None:
             # No reward is a number here, so the first run compiles everything and refuses itself.
-            function = self._functions[batch] = self._compile(_flatten(_refused(self.agent, batch)))
+            spec = self.agent.spec
+            prepared = [_no_numbers(leaf, spec.sample_length, size) for leaf in spec.prepared.values()]
+            function = self._functions[size] = self._compile([*prepared, *_refused(self.agent, size)])
+        return function
+
+    def _preparation(self, size: int) -> Function:
+        function = self._preparing.get(size)
+        if function is None:
+            function = self._preparing[size] = self._compile_preparation(_refused(self.agent, size))
         return function
 
     def _report(
-        self,
-        metrics: Mapping[str, Tensor],
-        losses: Mapping[str, Tensor],
-        norms: Mapping[str, Tensor],
-        learning_rate: Tensor,
-        finite: Tensor,
+        self, losses: Losses, norms: Mapping[str, Tensor], learning_rate: Tensor, finite: Tensor
     ) -> list[Tensor]:
         """The scalars that a step packs, in the order of their names, which are kept."""
-        reported = dict(metrics)
-        for group, loss in losses.items():
-            lead = "" if len(losses) == 1 else f"{group}/"
-            reported |= {f"{lead}loss": loss, f"{lead}grad_norm": norms[group]}
+        reported = dict(losses.metrics)
+        for group in self.agent.groups:
+            lead = "" if len(self.agent.groups) == 1 else f"{group}/"
+            reported |= {f"{lead}loss": losses.groups[group], f"{lead}grad_norm": norms[group]}
         reported |= {"learning_rate": learning_rate, "finite": finite}
         self._metrics = list(reported)
         return list(reported.values())
 
 
 def caller(nets: Mapping[str, keras.Model]) -> Call:
-    """Applies nets in inference mode, when training too: the learner's policy must be the one that acted."""
+    """Applies nets, in inference mode unless told otherwise: the learner's policy must be the one that acted."""
 
-    def call(name: str, *inputs: Any) -> Any:
-        return nets[name](*inputs, training=False)
+    def call(name: str, *inputs: Any, training: bool = False) -> Any:
+        return nets[name](*inputs, training=training)
 
     return call
 
@@ -252,12 +322,16 @@ def check_fit(spec: Spec, values: Mapping[str, np.ndarray]) -> None:
         raise ValueError(f"the weights do not fit: {reason}")
 
 
-def make_optimizer(settings: OptimizerSettings) -> keras.optimizers.Optimizer:
-    """The Keras optimizer that the settings name; it works element by element and clips nothing."""
-    rate: Any = settings.learning_rate
+def make_optimizer(settings: OptimizerSettings, times: float = 1.0) -> keras.optimizers.Optimizer:
+    """The Keras optimizer that the settings name; it works element by element and clips nothing.
+
+    Args:
+      times: what learning rates are multiplied by.
+    """
+    rate: Any = settings.learning_rate * times
     if settings.decay_steps:
         rate = keras.optimizers.schedules.PolynomialDecay(
-            rate, settings.decay_steps, settings.final_learning_rate, power=1.0
+            rate, settings.decay_steps, settings.final_learning_rate * times, power=1.0
         )
     if settings.name == "adam":
         return keras.optimizers.Adam(rate, epsilon=settings.epsilon)
@@ -272,21 +346,34 @@ def optimizer_state(optimizer: keras.optimizers.Optimizer) -> dict[str, keras.Va
     return {str(index): variable for index, variable in enumerate(variables)}
 
 
-def name_everything(nets: Mapping[str, V], optimizers: Mapping[str, Mapping[str, V]], step: V) -> dict[str, V]:
+def name_everything(
+    nets: Mapping[str, V], targets: Mapping[str, V], optimizers: Mapping[str, Mapping[str, V]], step: V
+) -> dict[str, V]:
     """All that training goes on from, under the names of a checkpoint."""
     named = {f"nets/{name}": variable for name, variable in nets.items()}
+    named |= {f"targets/{name}": variable for name, variable in targets.items()}
     for group, variables in optimizers.items():
         named |= {f"optimizers/{group}/{name}": variable for name, variable in variables.items()}
     return {**named, "step": step}
 
 
-def unflatten(spec: AgentSpec, arrays: Sequence[Tensor]) -> Unroll:
-    """The unroll whose arrays a training step is given."""
+def as_batch(spec: AgentSpec, arrays: Sequence[Tensor], step: Tensor, *, prepared: bool = True) -> Batch:
+    """The batch whose arrays a training step, or with `prepared=False` a preparation, is given."""
     rest = iter(arrays)
+    made = {name: next(rest) for name in spec.prepared} if prepared else {}
     observation = {name: next(rest) for name in spec.observation}
     output = {name: next(rest) for name in spec.outputs}
     times = {name: next(rest) for name in TIME_SPEC}
-    return Unroll(observation, output, **times, state={name: next(rest) for name in spec.state})
+    state = {name: next(rest) for name in spec.state}
+    weights, noise = rest
+    return Batch(Unroll(observation, output, **times, state=state), made, weights, noise, step)
+
+
+def clone_net(net: keras.Model) -> keras.Model:
+    """A net of the same weights, in variables of its own."""
+    clone = keras.models.clone_model(net)
+    clone.set_weights(net.get_weights())
+    return clone
 
 
 def _act_inputs(spec: AgentSpec) -> list[TensorSpec]:
@@ -301,11 +388,26 @@ def _flatten(unroll: Unroll) -> list[np.ndarray]:
     return [*unroll.observation.values(), *unroll.output.values(), *times, *unroll.state.values()]
 
 
-def _refused(agent: Agent, batch: int) -> Unroll:
-    """An unroll of zeros whose rewards are no numbers: a training step refuses it and changes nothing."""
-    spec, indices = agent.spec, agent.spec.unroll_length + 1
+def _noise(spec: AgentSpec, size: int) -> np.ndarray:
+    # numpy's global generator, since its state is kept in checkpoints.
+    return np.random.random_sample((spec.sample_length + 1, size, spec.train_noise)).astype(np.float32)
+
+
+def _refused(agent: Agent, batch: int) -> list[np.ndarray]:
+    """A batch of zeros whose rewards and weights are no numbers: a training step refuses it and changes nothing."""
+    spec, indices = agent.spec, agent.spec.sample_length + 1
     observation = {name: leaf.zeros(indices, batch) for name, leaf in spec.observation.items()}
     output = {name: leaf.zeros(indices, batch) for name, leaf in spec.outputs.items()}
     times = {name: leaf.zeros(indices, batch) for name, leaf in TIME_SPEC.items()}
-    times["reward"][:] = np.nan
-    return Unroll(observation, output, **times, state={n: leaf.zeros(batch) for n, leaf in spec.state.items()})
+    times["reward"] = _no_numbers(TIME_SPEC["reward"], indices, batch)
+    weights = _no_numbers(TensorSpec((), "float32"), batch)
+    unroll = Unroll(observation, output, **times, state={n: leaf.zeros(batch) for n, leaf in spec.state.items()})
+    return [*_flatten(unroll), weights, np.zeros((indices, batch, spec.train_noise), np.float32)]
+
+
+def _no_numbers(leaf: TensorSpec, *leading: int) -> np.ndarray:
+    """NaN everywhere; zeros where the leaf is none that knows it."""
+    array = leaf.zeros(*leading)
+    if array.dtype.kind == "f":
+        array[...] = np.nan
+    return array

@@ -15,17 +15,18 @@ import keras
 import numpy as np
 from jax._src.xla_bridge import backends_are_initialized
 
-from corral.agents.agent import Agent, Tensor
+from corral.agents.agent import Agent, Group, Losses, Tensor
 from corral.agents.backend.base import (
     Function,
     ReplicaBase,
     TrainerBase,
+    as_batch,
     caller,
     check_fit,
+    clone_net,
     make_optimizer,
     name_everything,
     optimizer_state,
-    unflatten,
 )
 from corral.agents.settings import OptimizerSettings
 from corral.agents.weights import named_variables
@@ -111,11 +112,13 @@ class Trainer(TrainerBase):
     def __init__(self, agent: Agent, settings: OptimizerSettings) -> None:
         super().__init__(agent)
         self._step = keras.Variable(0, dtype="int32", trainable=False, name="step")
-        self._groups = {group: _Group(agent, nets, settings) for group, nets in agent.groups.items()}
+        self._groups = {name: _Group(agent, group, settings) for name, group in agent.groups.items()}
+        self._slow = {name: clone_net(agent.nets[name]) for name in agent.targets}
         self._published = _Variables(named_variables({name: agent.nets[name] for name in agent.published}))
         optimizers = {name: optimizer_state(group.optimizer) for name, group in self._groups.items()}
-        self._everything = _Variables(name_everything(named_variables(agent.nets), optimizers, self._step))
-        of_nets = [variable for net in agent.nets.values() for variable in net.variables]
+        nets, targets = named_variables(agent.nets), named_variables(self._slow)
+        self._everything = _Variables(name_everything(nets, targets, optimizers, self._step))
+        of_nets = [variable for net in (*agent.nets.values(), *self._slow.values()) for variable in net.variables]
         of_groups = [variable for group in self._groups.values() for variable in group.optimizer.variables]
         self._variables = _distinct([*of_nets, *of_groups, self._step])
         self._places = {id(variable): place for place, variable in enumerate(self._variables)}
@@ -126,44 +129,61 @@ class Trainer(TrainerBase):
         executable = _compiled(self._train, [*_values(variables), *examples])
 
         def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-            packed, updates = executable(*_values(variables), *arrays)
+            results, updates = executable(*_values(variables), *arrays)
             _assign(variables, updates)
-            return [np.asarray(packed)]
+            return [np.asarray(result) for result in results]
 
         run(examples)
         return run
 
-    def _train(self, *arguments: Tensor) -> tuple[Tensor, _Updates]:
-        """The packed metrics, and what a step changes: where it is not finite, to what it was."""
+    def _compile_preparation(self, examples: Sequence[np.ndarray]) -> Function:
+        variables = self._variables
+        executable = _compiled(self._prepare, [*_values(variables), *examples])
+
+        def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+            return [np.asarray(result) for result in executable(*_values(variables), *arrays)]
+
+        return run
+
+    def _prepare(self, *arguments: Tensor) -> list[Tensor]:
+        values, arrays = _split(arguments, len(self._variables))
+        with _in_place_of(self._variables, values):
+            batch = as_batch(self.agent.spec, arrays, self._step.value, prepared=False)
+            made = self.agent.prepare(caller(self.agent.nets), caller(self._slow), batch)
+        return [jnp.asarray(made[name], leaf.dtype) for name, leaf in self.agent.spec.prepared.items()]
+
+    def _train(self, *arguments: Tensor) -> tuple[list[Tensor], _Updates]:
+        """Packed metrics, and priorities; and what a step changes: to what it was, where it is not finite."""
         values, arrays = _split(arguments, len(self._variables))
         gradients: dict[str, Tensor] = {}
         for name, group in self._groups.items():
             # Each group has a pass of its own; XLA computes once what they share.
             own = [values[place] for place in self._places_of(group.variables)]
-            parts, (losses, metrics, updates) = jax.grad(self._loss, has_aux=True)(own, name, values, arrays)
+            parts, (losses, updates) = jax.grad(self._loss, has_aux=True)(own, name, values, arrays)
             gradients[name] = _joined(parts)
         norms = {name: jnp.linalg.norm(gradient) for name, gradient in gradients.items()}
-        finite = jnp.all(jnp.isfinite(jnp.stack([*losses.values(), *norms.values()])))
+        finite = jnp.all(jnp.isfinite(jnp.stack([*losses.groups.values(), *norms.values()])))
         updates = {**updates, **self._stepped(values, gradients, norms)}
+        updates.update(self._followed([updates.get(place, value) for place, value in enumerate(values)], values))
         old = {place: values[place] for place in updates}
         kept = jax.lax.cond(finite, lambda: updates, lambda: old)
-        losses = {name: losses[name] for name in self._groups}
-        report = self._report(metrics, losses, norms, self._learning_rate(values), finite)
-        return jnp.stack([jnp.asarray(value, "float32") for value in report]), kept
+        report = self._report(losses, norms, self._learning_rate(values), finite)
+        packed = jnp.stack([jnp.asarray(value, "float32") for value in report])
+        return [packed] if losses.priorities is None else [packed, losses.priorities], kept
 
     def _loss(
         self, own: Sequence[Tensor], name: str, values: Sequence[Tensor], arrays: Sequence[Tensor]
-    ) -> tuple[Tensor, tuple[dict[str, Tensor], dict[str, Tensor], _Updates]]:
-        """The loss of group `name`, a function of the group's `own` values; beside it all losses, the metrics,
-        and what the nets changed."""
+    ) -> tuple[Tensor, tuple[Losses, _Updates]]:
+        """The loss of group `name`, a function of the group's `own` values; beside it all that the agent gave, and
+        what the nets changed."""
         values = list(values)
         for place, value in zip(self._places_of(self._groups[name].variables), own, strict=True):
             values[place] = value
-        unroll = unflatten(self.agent.spec, arrays)
         with _in_place_of(self._variables, values) as updates:
-            losses, metrics = self.agent.losses(caller(self.agent.nets), unroll, self._step.value)
+            batch = as_batch(self.agent.spec, arrays, self._step.value)
+            losses = self.agent.losses(caller(self.agent.nets), caller(self._slow), batch)
         # Ordered: JAX sorts the names of plain dictionaries.
-        return losses[name], (losses, OrderedDict(metrics), updates)
+        return losses.groups[name], (losses._replace(metrics=OrderedDict(losses.metrics)), updates)
 
     def _stepped(
         self, values: Sequence[Tensor], gradients: Mapping[str, Tensor], norms: Mapping[str, Tensor]
@@ -176,8 +196,22 @@ class Trainer(TrainerBase):
             news = group.apply(
                 gradients[name], norms[name], [values[place] for place in own], [values[place] for place in state]
             )
-            updates.update(zip([*own, *state], news, strict=True))
+            due = values[step] % self.agent.groups[name].every == 0
+            changed = zip([*own, *state], news, strict=True)
+            updates.update({place: jnp.where(due, new, values[place]) for place, new in changed})
         return {place: new.astype(values[place].dtype) for place, new in updates.items()}
+
+    def _followed(self, values: Sequence[Tensor], before: Sequence[Tensor]) -> _Updates:
+        """What the slow copies become when the nets have become `values`."""
+        updates: _Updates = {}
+        step = values[self._places[id(self._step)]]
+        for name, target in self.agent.targets.items():
+            slow, fast = self._slow[name].variables, self.agent.nets[name].variables
+            for at, follows in zip(self._places_of(slow), self._places_of(fast), strict=True):
+                moves = target.rate < 1 and jnp.issubdtype(before[at].dtype, jnp.floating)  # counts are copied
+                moved = before[at] + target.rate * (values[follows] - before[at]) if moves else values[follows]
+                updates[at] = jnp.where(step % target.every == 0, moved, before[at])
+        return updates
 
     def _learning_rate(self, values: Sequence[Tensor]) -> Tensor:
         """The rate of the step that is being taken."""
@@ -196,11 +230,11 @@ class _Group:
     Each optimizer here works element by element, so the result is the same.
     """
 
-    def __init__(self, agent: Agent, nets: Sequence[str], settings: OptimizerSettings) -> None:
-        self.variables = _distinct([v for name in nets for v in agent.nets[name].trainable_variables])
+    def __init__(self, agent: Agent, group: Group, settings: OptimizerSettings) -> None:
+        self.variables = _distinct([v for name in group.nets for v in agent.nets[name].trainable_variables])
         self._ends = np.cumsum([int(np.prod(variable.shape)) for variable in self.variables]).tolist()
         self._clip_norm = settings.clip_norm
-        self.optimizer = make_optimizer(settings)
+        self.optimizer = make_optimizer(settings, group.rate)
         self.optimizer.build([keras.Variable(np.zeros(self._ends[-1], np.float32), name="flat")])
 
     def apply(

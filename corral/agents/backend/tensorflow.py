@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -13,16 +14,17 @@ import tensorflow as tf
 from tensorflow.python.eager import context, execute
 from tensorflow.python.framework.ops import EagerTensor
 
-from corral.agents.agent import Agent
+from corral.agents.agent import Agent, Group, Target
 from corral.agents.backend.base import (
     ReplicaBase,
     TrainerBase,
+    as_batch,
     caller,
     check_fit,
+    clone_net,
     make_optimizer,
     name_everything,
     optimizer_state,
-    unflatten,
 )
 from corral.agents.settings import OptimizerSettings
 from corral.agents.weights import named_variables
@@ -56,7 +58,7 @@ class CompiledAct(ReplicaBase):
 
     def __init__(self, agent: Agent, buckets: Sequence[int], *, clone: bool = False) -> None:
         nets = {name: agent.nets[name] for name in agent.published}
-        self._nets = {name: _clone(net) for name, net in nets.items()} if clone else nets
+        self._nets = {name: clone_net(net) for name, net in nets.items()} if clone else nets
         super().__init__(agent, buckets, _Variables(_named_variables(self._nets)))
 
     def _compile(self, examples: Sequence[np.ndarray]) -> _Function:
@@ -79,32 +81,57 @@ class Trainer(TrainerBase):
     def __init__(self, agent: Agent, settings: OptimizerSettings) -> None:
         super().__init__(agent)
         self._step = tf.Variable(0, dtype="int64", trainable=False)
-        self._groups = {group: _Group(agent, nets, settings) for group, nets in agent.groups.items()}
+        self._groups = {name: _Group(agent, group, settings) for name, group in agent.groups.items()}
+        self._slow = {name: clone_net(agent.nets[name]) for name in agent.targets}
+        self._kept, self._slow_kept = _kept(agent.nets), _kept(self._slow)
         self._published = _Variables(_named_variables({name: agent.nets[name] for name in agent.published}))
         optimizers = {name: group.optimizer_variables() for name, group in self._groups.items()}
-        self._everything = _Variables(name_everything(_named_variables(agent.nets), optimizers, self._step))
+        nets, targets = _named_variables(agent.nets), _named_variables(self._slow)
+        self._everything = _Variables(name_everything(nets, targets, optimizers, self._step))
 
     def _compile(self, examples: Sequence[np.ndarray]) -> _Function:
         return _Function(self._train, examples)
 
+    def _compile_preparation(self, examples: Sequence[np.ndarray]) -> _Function:
+        return _Function(self._prepare, examples)
+
+    def _prepare(self, *arrays: tf.Tensor) -> list[tf.Tensor]:
+        batch = as_batch(self.agent.spec, arrays, self._step.read_value(), prepared=False)
+        kept = [*self._kept, *self._slow_kept]
+        before = [variable.read_value() for variable in kept]
+        made = self.agent.prepare(caller(self.agent.nets), caller(self._slow), batch)
+        _put_back(kept, before)
+        return [tf.cast(made[name], leaf.dtype) for name, leaf in self.agent.spec.prepared.items()]
+
     def _train(self, *arrays: tf.Tensor) -> list[tf.Tensor]:
-        unroll = unflatten(self.agent.spec, arrays)
+        batch = as_batch(self.agent.spec, arrays, self._step.read_value())
+        before = [variable.read_value() for variable in self._kept]
+        slow_before = [variable.read_value() for variable in self._slow_kept]
         with tf.GradientTape(persistent=len(self._groups) > 1) as tape:
-            losses, metrics = self.agent.losses(caller(self.agent.nets), unroll, self._step)
-        gradients = {name: group.gradient(tape, losses[name]) for name, group in self._groups.items()}
+            losses = self.agent.losses(caller(self.agent.nets), caller(self._slow), batch)
+        _put_back(self._slow_kept, slow_before)  # a slow copy changes as it follows, and in no other way
+        gradients = {name: group.gradient(tape, losses.groups[name]) for name, group in self._groups.items()}
         norms = {name: tf.norm(gradient) for name, gradient in gradients.items()}
-        finite = tf.reduce_all(tf.math.is_finite(tf.stack([*losses.values(), *norms.values()])))
+        finite = tf.reduce_all(tf.math.is_finite(tf.stack([*losses.groups.values(), *norms.values()])))
         learning_rate = next(iter(self._groups.values())).learning_rate()
-        tf.cond(finite, lambda: self._apply(gradients, norms), lambda: finite)
-        losses = {name: losses[name] for name in self._groups}
-        report = self._report(metrics, losses, norms, learning_rate, finite)
-        return [tf.stack([tf.cast(value, "float32") for value in report])]
+        tf.cond(finite, lambda: self._apply(gradients, norms), lambda: _put_back(self._kept, before))
+        report = self._report(losses, norms, learning_rate, finite)
+        packed = tf.stack([tf.cast(value, "float32") for value in report])
+        return [packed] if losses.priorities is None else [packed, losses.priorities]
 
     def _apply(self, gradients: Mapping[str, tf.Tensor], norms: Mapping[str, tf.Tensor]) -> tf.Tensor:
         for name, group in self._groups.items():
-            group.apply(gradients[name], norms[name])
+            apply = partial(group.apply, gradients[name], norms[name])
+            _every(self.agent.groups[name].every, self._step, apply)
         self._step.assign_add(1)
+        for name, target in self.agent.targets.items():
+            _every(target.every, self._step, partial(self._follow, name, target))
         return tf.constant(True)
+
+    def _follow(self, name: str, target: Target) -> None:
+        for slow, fast in zip(self._slow[name].variables, self.agent.nets[name].variables, strict=True):
+            moves = target.rate < 1 and slow.value.dtype.is_floating  # what counts in whole numbers is copied
+            slow.value.assign(slow.value + target.rate * (fast.value - slow.value) if moves else fast.value)
 
 
 class _Group:
@@ -115,12 +142,12 @@ class _Group:
     is the same.
     """
 
-    def __init__(self, agent: Agent, nets: Sequence[str], settings: OptimizerSettings) -> None:
-        self._variables = [v.value for name in nets for v in agent.nets[name].trainable_variables]
+    def __init__(self, agent: Agent, group: Group, settings: OptimizerSettings) -> None:
+        self._variables = _distinct([v.value for name in group.nets for v in agent.nets[name].trainable_variables])
         self._sizes = [int(np.prod(variable.shape)) for variable in self._variables]
         self._flat = keras.Variable(np.zeros(sum(self._sizes), np.float32), name="flat")
         self._clip_norm = settings.clip_norm
-        self._optimizer = make_optimizer(settings)
+        self._optimizer = make_optimizer(settings, group.rate)
         self._optimizer.build([self._flat])
 
     def gradient(self, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
@@ -285,10 +312,32 @@ class _Variables:
         return []
 
 
-def _clone(net: keras.Model) -> keras.Model:
-    clone = keras.models.clone_model(net)
-    clone.set_weights(net.get_weights())
-    return clone
+def _every(steps: int, step: tf.Variable, change: Callable[[], None]) -> None:
+    """Has `change` happen at every `steps`th step alone."""
+    if steps == 1:
+        change()
+        return
+
+    def changed() -> tf.Tensor:
+        change()
+        return tf.constant(True)
+
+    tf.cond(step % steps == 0, changed, lambda: tf.constant(False))
+
+
+def _kept(nets: Mapping[str, keras.Model]) -> list[tf.Variable]:
+    """What layers keep beside their weights, and may change in passing."""
+    return _distinct([variable.value for net in nets.values() for variable in net.non_trainable_variables])
+
+
+def _put_back(variables: Sequence[tf.Variable], before: Sequence[tf.Tensor]) -> tf.Tensor:
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    return tf.constant(False)
+
+
+def _distinct(variables: Sequence[tf.Variable]) -> list[tf.Variable]:
+    return list({id(variable): variable for variable in variables}.values())
 
 
 def _joined(tensors: Sequence[Any]) -> tf.Tensor:

@@ -57,7 +57,7 @@ def acted(agent: VTraceAgent, act: Any) -> dict[str, np.ndarray]:
 def trained(agent: VTraceAgent, trainer: Any, name: str) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for step in range(STEPS):
-        metrics = trainer.step(_make_unroll(agent, 16, seed=step))
+        metrics = trainer.step(_make_unroll(agent, 16, seed=step)).metrics
         found |= {f"{name}/{step}/{metric}": np.array(value) for metric, value in metrics.items()}
         found |= {f"{name}/{step}/{variable}": value for variable, value in trainer.state().items()}
     return found

@@ -4,11 +4,13 @@ import keras
 import numpy as np
 import pytest
 
+from corral.agents.agent import AgentBase, AgentSpec, Group, Losses, Target
 from corral.agents.backend import load_backend
 from corral.agents.model import ModelAgent
 from corral.agents.settings import AgentSettings, NetworkSettings, OptimizerSettings
 from corral.agents.vtrace import VTraceAgent
 from corral.protocol.specs import TensorSpec
+from corral.protocol.unrolls import TIME_SPEC, Unroll
 
 CompiledAct, Trainer = load_backend().CompiledAct, load_backend().Trainer
 CONSTANT = OptimizerSettings(learning_rate=0.01)
@@ -226,7 +228,7 @@ def test_weights_that_do_not_fit_are_refused_whole(small_agent, change, message)
 def test_a_step_reports_its_metrics_and_changes_the_weights(small_agent, make_unroll):
     trainer = Trainer(small_agent, CONSTANT)
     before = trainer.weights()
-    metrics = trainer.step(make_unroll(small_agent, 4))
+    metrics = trainer.step(make_unroll(small_agent, 4)).metrics
     assert metrics["finite"] == 1.0
     assert metrics["learning_rate"] == pytest.approx(0.01)
     assert {"loss", "grad_norm", "policy_loss", "value_loss", "entropy", "rho", "kl"} < set(metrics)
@@ -238,7 +240,7 @@ def test_a_step_reports_its_metrics_and_changes_the_weights(small_agent, make_un
 def test_training_fits_values(small_agent, make_unroll):
     trainer, unroll = Trainer(small_agent, CONSTANT), make_unroll(small_agent, 8)
     unroll.discount[:] = 0.0
-    losses = [trainer.step(unroll)["value_loss"] for _ in range(100)]
+    losses = [trainer.step(unroll).metrics["value_loss"] for _ in range(100)]
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -247,7 +249,7 @@ def test_warming_changes_nothing(small_agent, make_unroll):
     before = trainer.state()
     trainer.warm(4)
     assert same(before, trainer.state())
-    assert trainer.step(make_unroll(small_agent, 4))["finite"] == 1.0
+    assert trainer.step(make_unroll(small_agent, 4)).metrics["finite"] == 1.0
 
 
 def test_what_a_layer_keeps_goes_on_from_step_to_step(make_unroll):
@@ -264,7 +266,7 @@ def test_a_step_that_is_not_finite_is_refused_without_a_change(small_agent, make
     trainer.step(unroll)
     before = trainer.state()
     unroll.reward[1, 0] = number
-    assert trainer.step(unroll)["finite"] == 0.0
+    assert trainer.step(unroll).metrics["finite"] == 0.0
     assert same(before, trainer.state())
     assert trainer.steps == 1
 
@@ -272,7 +274,7 @@ def test_a_step_that_is_not_finite_is_refused_without_a_change(small_agent, make
 def test_the_learning_rate_follows_a_straight_line(small_agent, make_unroll):
     settings = OptimizerSettings(learning_rate=0.1, final_learning_rate=0.02, decay_steps=4)
     trainer, unroll = Trainer(small_agent, settings), make_unroll(small_agent, 2)
-    rates = [trainer.step(unroll)["learning_rate"] for _ in range(6)]
+    rates = [trainer.step(unroll).metrics["learning_rate"] for _ in range(6)]
     np.testing.assert_allclose(rates, [0.1, 0.08, 0.06, 0.04, 0.02, 0.02], rtol=1e-5)
 
 
@@ -283,7 +285,7 @@ def test_gradients_are_clipped_by_their_common_norm(small_agent, make_unroll, cl
     trainer, unroll = Trainer(small_agent, settings), make_unroll(small_agent, 4)
     unroll.reward[:] *= 100
     before = trainer.weights()
-    norm = trainer.step(unroll)["grad_norm"]
+    norm = trainer.step(unroll).metrics["grad_norm"]
     after = trainer.weights()
     moved = np.sqrt(sum(np.sum(np.square(after[name] - before[name])) for name in before))
     assert norm > 0.5
@@ -327,7 +329,7 @@ def test_a_new_learning_rate_is_kept_when_an_old_state_is_restored(small_agent, 
     state = Trainer(small_agent, OptimizerSettings(learning_rate=0.5)).state()
     trainer = Trainer(small_agent, OptimizerSettings(learning_rate=0.25))
     trainer.restore(state)
-    assert trainer.step(make_unroll(small_agent, 2))["learning_rate"] == 0.25
+    assert trainer.step(make_unroll(small_agent, 2)).metrics["learning_rate"] == 0.25
 
 
 def test_weights_are_a_snapshot_that_a_server_can_load(small_agent, make_unroll):
@@ -359,25 +361,487 @@ def test_an_agent_that_only_predicts_is_refused():
 def test_every_net_of_a_group_is_trained_by_its_own_loss(small_agent, make_unroll):
     """Two groups: an actor-critic as before, and a critic that only the second loss moves."""
 
-    class Two:
+    class Two(AgentBase):
         def __init__(self, agent):
             x = keras.Input((4,))
             self._agent, self.spec, self.published = agent, agent.spec, agent.published
             self.nets = {**agent.nets, "critic": keras.Model(x, keras.layers.Dense(1)(x))}
-            self.groups = {**agent.groups, "critic": ("critic",)}
+            self.groups = {**agent.groups, "critic": Group(("critic",))}
 
-        def losses(self, call, unroll, step):
-            losses, metrics = self._agent.losses(call, unroll, step)
-            return {
-                **losses,
-                "critic": keras.ops.mean(call("critic", unroll.observation["observation"][0]) ** 2),
-            }, metrics
+        def losses(self, call, target, batch):
+            losses = self._agent.losses(call, target, batch)
+            loss = keras.ops.mean(call("critic", batch.unroll.observation["observation"][0]) ** 2)
+            return losses._replace(groups={**losses.groups, "critic": loss})
 
     trainer = Trainer(Two(small_agent), CONSTANT)
     before = trainer.state()
-    metrics = trainer.step(make_unroll(small_agent, 4))
+    metrics = trainer.step(make_unroll(small_agent, 4)).metrics
     after = trainer.state()
     assert {"policy/loss", "critic/loss", "policy/grad_norm", "critic/grad_norm"} < set(metrics)
     for name in ("nets/policy/logits/kernel", "nets/critic/dense/kernel"):
         assert not np.array_equal(before[name], after[name])
     assert set(trainer.weights()) == {name.removeprefix("nets/") for name in after if "nets/policy" in name}
+
+
+# Slow copies, groups, minibatches: all by hand.
+
+DESCENT = OptimizerSettings(name="sgd", learning_rate=1.0, clip_norm=0.0)
+"""Moves a weight by its gradient."""
+
+
+def line(columns=1):
+    """A net of one weight for each number of an observation, all 1."""
+    x = keras.Input((columns,))
+    return keras.Model(x, keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", name="w")(x))
+
+
+class Pull(AgentBase):
+    """The loss of a group is the mean, over columns, of weight * reward * what each of its nets says.
+
+    So a net's gradient is the mean of weight * reward * observation, wherever the net is by then.
+    """
+
+    def __init__(self, groups, targets=None, nets=None, columns=1, **spec):
+        self.groups, self.targets = groups, targets or {}
+        self.nets = nets or {name: line(columns) for group in groups.values() for name in group.nets}
+        self.published = tuple(self.nets)
+        self.spec = AgentSpec(
+            observation={"observation": TensorSpec((columns,), "float32")},
+            action=None,
+            outputs={"out": TensorSpec((), "float32")},
+            state={"h": TensorSpec((), "float32")},
+            **spec,
+        )
+
+    def value(self, call, name, batch):
+        return call(name, batch.unroll.observation["observation"][0])[:, 0]
+
+    def losses(self, call, target, batch):
+        pull = batch.weights * batch.unroll.reward[1]
+        values = {name: self.value(call, name, batch) for name in self.nets}
+        groups = {
+            name: sum(keras.ops.mean(pull * values[net]) for net in group.nets)
+            for name, group in self.groups.items()
+        }
+        metrics = {f"fast/{name}": keras.ops.mean(value) for name, value in values.items()}
+        for name in self.targets:
+            metrics[f"slow/{name}"] = keras.ops.mean(self.value(target, name, batch))
+        return Losses(groups, metrics)
+
+
+def pulls(*rewards, observation=None, indices=2):
+    """A batch of one column for each reward, of which each index holds it; observations are ones."""
+    rewards = np.tile(np.array(rewards, np.float32), (indices, 1))
+    size = rewards.shape[1]
+    observation = np.ones((size, 1)) if observation is None else observation
+    times = {name: leaf.zeros(indices, size) for name, leaf in TIME_SPEC.items()} | {"reward": rewards}
+    return Unroll(
+        {"observation": np.tile(np.array(observation, np.float32), (indices, 1, 1))},
+        {"out": np.zeros((indices, size), np.float32)},
+        **times,
+        state={"h": np.zeros(size, np.float32)},
+    )
+
+
+def weight(trainer, name):
+    """The one weight of "nets/..." or "targets/..."."""
+    return trainer.state()[f"{name}/w/kernel"].item()
+
+
+def steps_of(agent, settings=DESCENT, *, count, names, reward=1.0):
+    """The weights of `names` after each of `count` steps on a column that pulls by `reward`."""
+    trainer, found = Trainer(agent, settings), []
+    for _ in range(count):
+        assert trainer.step(pulls(reward)).metrics["finite"] == 1.0
+        found.append([weight(trainer, name) for name in names])
+    return list(zip(*found, strict=True))
+
+
+ONE = {"one": Group(("one",))}
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        # The net goes from 1 to 0, -1, -2, -3.
+        (Target(0.25), (0.75, 0.3125, -0.265625, -0.94921875)),  # s + (w - s) / 4
+        (Target(0.5, every=2), (1, 0, 0, -1.5)),  # after steps 2 and 4: half way from 1 to -1, from 0 to -3
+        (Target(1.0), (0, -1, -2, -3)),
+        (Target(1.0, every=3), (1, 1, -2, -2)),
+        (Target(), (0.995, 0.985025, 0.970099875, 0.950249375625)),
+    ],
+)
+def test_a_slow_copy_follows_its_net(target, expected):
+    fast, slow = steps_of(Pull(ONE, {"one": target}), count=4, names=("nets/one", "targets/one"))
+    assert fast == (0, -1, -2, -3)
+    assert slow == pytest.approx(expected, rel=1e-6)
+
+
+def test_losses_see_the_slow_copy_as_it_was_before_the_step():
+    trainer = Trainer(Pull(ONE, {"one": Target(0.25)}), DESCENT)
+    seen = [trainer.step(pulls(1.0)).metrics for _ in range(3)]
+    assert [each["fast/one"] for each in seen] == [1, 0, -1]
+    assert [each["slow/one"] for each in seen] == [1, 0.75, 0.3125]
+
+
+def test_no_gradient_and_no_publication_reaches_a_slow_copy():
+    trainer = Trainer(Pull(ONE, {"one": Target(0.25)}), DESCENT)
+    assert list(trainer.weights()) == ["one/w/kernel"]
+    assert [name for name in trainer.state() if name.endswith("kernel")] == [
+        "nets/one/w/kernel",
+        "targets/one/w/kernel",
+    ]
+
+
+def test_a_slow_copy_begins_as_its_net_is():
+    agent = Pull(ONE, {"one": Target()})
+    agent.nets["one"].set_weights([np.full((1, 1), 5.0)])
+    assert weight(Trainer(agent, DESCENT), "targets/one") == 5
+
+
+def test_a_group_may_wait_for_its_turn():
+    agent = Pull({"critic": Group(("critic",)), "actor": Group(("actor",), every=3)})
+    critic, actor = steps_of(agent, count=5, names=("nets/critic", "nets/actor"))
+    assert critic == (0, -1, -2, -3, -4)
+    assert actor == (0, 0, 0, -1, -1)  # it takes part in the first step and in the fourth
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_the_optimizer_of_a_group_that_waits_stands_still(name):
+    settings = OptimizerSettings(name=name, learning_rate=0.5)
+    agent = Pull({"critic": Group(("critic",)), "actor": Group(("actor",), every=2)})
+    trainer = Trainer(agent, settings)
+
+    def of(group):
+        return {key: value.tolist() for key, value in trainer.state().items() if f"optimizers/{group}/" in key}
+
+    trainer.step(pulls(1.0))
+    before = of("actor")
+    trainer.step(pulls(1.0))
+    assert of("actor") == before
+    assert of("critic") != before
+    trainer.step(pulls(1.0))
+    assert of("actor") != before
+    # Two steps of its own are what a group that never waits has done after two.
+    (plain,) = steps_of(Pull(ONE), settings, count=2, names=("nets/one",))
+    assert weight(trainer, "nets/actor") == pytest.approx(plain[-1])
+
+
+def test_groups_have_learning_rates_of_their_own():
+    agent = Pull({"slow": Group(("slow",), rate=0.25), "fast": Group(("fast",), rate=2.0)})
+    slow, fast = steps_of(agent, count=2, names=("nets/slow", "nets/fast"))
+    assert slow == (0.75, 0.5)
+    assert fast == (-1, -3)
+
+
+def test_a_group_decays_its_own_rate():
+    settings = OptimizerSettings(
+        name="sgd", learning_rate=1.0, final_learning_rate=0.5, decay_steps=2, clip_norm=0.0
+    )
+    (found,) = steps_of(Pull({"one": Group(("one",), rate=2.0)}), settings, count=4, names=("nets/one",))
+    # Rates 2, 1.5, 1, 1.
+    assert found == pytest.approx((-1, -2.5, -3.5, -4.5))
+
+
+def test_a_group_of_two_nets_trains_both():
+    one, two = steps_of(Pull({"both": Group(("one", "two"))}), count=2, names=("nets/one", "nets/two"))
+    assert one == two == (0, -1)
+
+
+def test_weights_reach_the_loss():
+    trainer = Trainer(Pull(ONE), DESCENT)
+    trainer.step(pulls(1.0, 2.0), np.array([3.0, 0.5], np.float32))
+    assert weight(trainer, "nets/one") == 1 - (3.0 + 1.0) / 2
+    trainer.step(pulls(1.0, 2.0))
+    assert weight(trainer, "nets/one") == -1 - 1.5
+
+
+def test_sequences_may_be_shorter_than_unrolls():
+    trainer = Trainer(Pull(ONE, unroll_length=8, sample_length=2), DESCENT)
+    trainer.warm(1)
+    trainer.step(pulls(1.0, indices=3))
+    assert weight(trainer, "nets/one") == 0
+    with pytest.raises(ValueError, match=r"3 indices.*not 9"):
+        trainer.step(pulls(1.0, indices=9))
+
+
+class Witness(Pull):
+    """Tells what it is given: column `c` of the batch has `c + 1` as its reward, weight, state and prepared column,
+    and observes `c` as a one-hot vector."""
+
+    def __init__(self, columns, prepared=True, **spec):
+        leaves = {"column": TensorSpec((), "int64"), "value": TensorSpec((), "float32")}
+        super().__init__(ONE, {"one": Target(0.5)}, columns=columns, prepared=leaves if prepared else {}, **spec)
+
+    def prepare(self, call, target, batch):
+        value = self.value(call, "one", batch) + 10 * self.value(target, "one", batch)
+        size = keras.ops.shape(batch.unroll.reward)[1]
+        column = keras.ops.broadcast_to(keras.ops.arange(1, size + 1)[None], (self.spec.sample_length, size))
+        return {"value": keras.ops.broadcast_to(value[None], (self.spec.sample_length, size)), "column": column}
+
+    def losses(self, call, target, batch):
+        losses = super().losses(call, target, batch)
+        unroll, column = batch.unroll, batch.weights
+        said = [unroll.reward[0], unroll.reward[1], unroll.state["h"]]
+        said.append(keras.ops.sum(unroll.observation["observation"][1] * self.numbers, -1))
+        if self.spec.prepared:
+            said.append(keras.ops.cast(batch.prepared["column"][0], "float32"))
+        wrong = sum(keras.ops.sum(keras.ops.abs(each - column)) for each in said)
+        metrics = {**losses.metrics, "wrong": wrong}
+        if self.spec.prepared:
+            metrics["prepared"] = keras.ops.mean(batch.prepared["value"])
+        step = keras.ops.cast(batch.step, "float32")
+        return Losses(losses.groups, metrics, 100 * step + column)
+
+    @property
+    def numbers(self):
+        return np.arange(1, self.spec.observation["observation"].shape[0] + 1, dtype=np.float32)
+
+    def batch(self):
+        """The unroll and the weights."""
+        unroll = pulls(*self.numbers, observation=np.eye(len(self.numbers)))
+        return unroll._replace(state={"h": self.numbers}), self.numbers
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize(("epochs", "minibatches"), [(1, 1), (1, 3), (3, 1), (2, 2), (4, 6)])
+def test_every_column_is_trained_on_once_an_epoch(epochs, minibatches, prepared):
+    agent = Witness(6, prepared, epochs=epochs, minibatches=minibatches)
+    trainer = Trainer(agent, DESCENT)
+    trainer.warm(6)
+    metrics, priorities = trainer.step(*agent.batch())
+    assert metrics["wrong"] == 0  # all that belongs to a column stays with it
+    assert metrics["finite"] == 1
+    # Weight `c` moves by weight * reward of column `c`, over the size of a minibatch, each time.
+    moved = agent.numbers**2 * epochs / (6 // minibatches)
+    np.testing.assert_allclose(trainer.state()["nets/one/w/kernel"][:, 0], 1 - moved, rtol=1e-5)
+    assert trainer.steps == epochs * minibatches
+    # Priorities are the last epoch's, each in its own column's place; a step of its own for each minibatch.
+    assert priorities.dtype == np.float32
+    np.testing.assert_array_equal(priorities % 100, agent.numbers)
+    steps = (priorities // 100).astype(int)
+    last = range((epochs - 1) * minibatches, epochs * minibatches)
+    assert sorted(steps) == sorted(list(last) * (6 // minibatches))
+
+
+def test_epochs_go_through_a_batch_in_other_orders():
+    agent = Witness(6, minibatches=6)
+    trainer = Trainer(agent, DESCENT)
+    orders = {tuple(trainer.step(*agent.batch()).priorities // 100 - 6 * step) for step in range(5)}
+    assert len(orders) == 5
+    assert all(sorted(order) == list(range(6)) for order in orders)
+
+
+@pytest.mark.parametrize(("epochs", "minibatches"), [(1, 1), (2, 3)])
+def test_the_batch_is_prepared_once_with_the_nets_as_they_were(epochs, minibatches):
+    agent = Witness(6, epochs=epochs, minibatches=minibatches)
+    trainer = Trainer(agent, DESCENT)
+    assert trainer.step(*agent.batch()).metrics["prepared"] == 11  # 1, and 10 times the slow copy's 1
+    state = trainer.state()
+    fast, slow = (np.mean(state[f"{side}/one/w/kernel"]) for side in ("nets", "targets"))
+    assert fast != slow
+    metrics = trainer.step(*agent.batch()).metrics
+    assert metrics["prepared"] == pytest.approx(fast + 10 * slow, rel=1e-5)
+    assert (metrics["fast/one"] == pytest.approx(fast, rel=1e-5)) == (epochs * minibatches == 1)
+
+
+def test_metrics_are_means_over_minibatches():
+    agent = Witness(2, minibatches=2)
+    metrics = Trainer(agent, OptimizerSettings(name="sgd", learning_rate=1e-12)).step(*agent.batch()).metrics
+    assert metrics["loss"] == pytest.approx((1 * 1 + 2 * 2) / 2)
+
+
+def test_a_minibatch_that_is_not_finite_leaves_the_others_their_effect():
+    agent = Witness(3, minibatches=3, prepared=False)
+    trainer = Trainer(agent, DESCENT)
+    unroll, weights = agent.batch()
+    unroll.reward[1, 1] = np.nan
+    metrics, priorities = trainer.step(unroll, weights)
+    assert metrics["finite"] == 0
+    assert trainer.steps == 2
+    np.testing.assert_array_equal(trainer.state()["nets/one/w/kernel"][:, 0], [1 - 1, 1, 1 - 9])
+    np.testing.assert_array_equal(priorities % 100, agent.numbers)
+
+
+def test_what_is_prepared_and_no_number_is_refused():
+    class Bad(Witness):
+        def prepare(self, call, target, batch):
+            made = super().prepare(call, target, batch)
+            return {**made, "value": made["value"] / 0.0}
+
+        def losses(self, call, target, batch):
+            losses = super().losses(call, target, batch)
+            return losses._replace(groups={"one": losses.groups["one"] + keras.ops.mean(batch.prepared["value"])})
+
+    agent = Bad(2)
+    trainer = Trainer(agent, DESCENT)
+    before = trainer.state()
+    assert trainer.step(*agent.batch()).metrics["finite"] == 0
+    assert same(before, trainer.state())
+
+
+@pytest.mark.parametrize("size", [0, 4, 7])
+def test_a_batch_that_cannot_be_cut_is_refused(size):
+    trainer = Trainer(Pull(ONE, minibatches=3), DESCENT)
+    with pytest.raises(ValueError, match=f"a batch of {size} cannot be cut into 3 minibatches of one size"):
+        trainer.warm(size)
+    with pytest.raises(ValueError, match=f"a batch of {size} cannot be cut into 3 minibatches of one size"):
+        trainer.step(pulls(*[1.0] * size))
+    assert trainer.steps == 0
+
+
+def test_priorities_come_where_an_agent_gives_them():
+    assert Trainer(Pull(ONE), DESCENT).step(pulls(1.0)).priorities is None
+    agent = Witness(4, prepared=False)
+    np.testing.assert_array_equal(Trainer(agent, DESCENT).step(*agent.batch()).priorities, agent.numbers)
+
+
+@pytest.mark.parametrize("minibatches", [1, 4])
+def test_noise_is_uniform_new_each_time_and_drawn_from_the_common_generator(minibatches):
+    class Noisy(Pull):
+        def losses(self, call, target, batch):
+            losses = super().losses(call, target, batch)
+            size = 1_000 // minibatches
+            assert tuple(batch.noise.shape) == (4, size, 5)
+            noise = batch.noise
+            spread = keras.ops.mean((noise - 0.5) ** 2)
+            metrics = {"mean": keras.ops.mean(noise), "spread": spread, "least": keras.ops.min(noise)}
+            return Losses(losses.groups, {**metrics, "most": keras.ops.max(noise)})
+
+    trainer = Trainer(Noisy(ONE, unroll_length=3, train_noise=5, minibatches=minibatches), DESCENT)
+    unroll, names = pulls(*[0.0] * 1_000, indices=4), ("mean", "spread", "least", "most")
+    keras.utils.set_random_seed(1)
+    first, second = (trainer.step(unroll).metrics for _ in range(2))
+    assert [first[name] for name in names] == pytest.approx([1 / 2, 1 / 12, 0, 1], abs=0.01)
+    assert all(first[name] != second[name] for name in names)
+    assert first["least"] >= 0
+    assert first["most"] < 1
+    keras.utils.set_random_seed(1)
+    again = trainer.step(unroll).metrics
+    assert [again[name] for name in names] == [first[name] for name in names]
+
+
+def test_slow_copies_and_turns_go_on_from_a_state():
+    def trainer():
+        groups = {"one": Group(("one",), every=2), "two": Group(("two",), rate=0.5)}
+        agent = Pull(groups, {"one": Target(0.25), "two": Target(1.0, every=3)}, epochs=2, minibatches=2)
+        return Trainer(agent, OptimizerSettings(learning_rate=0.1, decay_steps=10))
+
+    first, second = trainer(), trainer()
+    keras.utils.set_random_seed(3)
+    first.step(pulls(1.0, 2.0, 3.0, 4.0))
+    state = first.state()
+    second.restore(state)
+    assert same(second.state(), state)
+    assert weight(second, "targets/one") not in (1.0, weight(second, "nets/one"))
+    ends = []
+    for each in (first, second):
+        keras.utils.set_random_seed(4)
+        ends.append([each.step(pulls(*range(5 * k, 5 * k + 4))) for k in range(3)])
+    assert ends[0] == ends[1]
+    assert same(first.state(), second.state())
+
+
+def test_a_state_without_the_slow_copies_is_refused():
+    trainer = Trainer(Pull(ONE, {"one": Target()}), DESCENT)
+    with pytest.raises(ValueError, match="targets/one/w/kernel"):
+        trainer.restore(Trainer(Pull(ONE), DESCENT).state())
+
+
+# What layers keep beside their weights.
+
+
+def keeping(name):
+    """A net that counts how often it is called, and in training mode averages what it observes."""
+    x = keras.Input((1,))
+    h = Counter(name="counter")(x)
+    h = keras.layers.BatchNormalization(momentum=0.5, center=False, scale=False, name="normal")(h)
+    model = keras.Model(x, keras.layers.Dense(1, name="w")(h), name=name)
+    model.get_layer("counter").count.assign(0.0)  # building it has called it
+    return model
+
+
+class Keeping(Pull):
+    """Calls net and slow copy, in training mode, wherever it can."""
+
+    def __init__(self, target=None, **spec):
+        targets = {} if target is None else {"one": target}
+        leaves = {"value": TensorSpec((), "float32")}
+        super().__init__(ONE, targets, {"one": keeping("one")}, prepared=leaves, **spec)
+
+    def value(self, call, name, batch):
+        return call(name, batch.unroll.observation["observation"][0], training=True)[:, 0]
+
+    def prepare(self, call, target, batch):
+        value = self.value(call, "one", batch)
+        for name in self.targets:
+            value += self.value(target, name, batch)
+        return {"value": value[None]}
+
+
+def kept(trainer, side):
+    """How often a net counts itself called, and the mean that it has seen."""
+    state = trainer.state()
+    return state[f"{side}/one/counter/count"].item(), state[f"{side}/one/normal/moving_mean"].item()
+
+
+def test_warming_changes_nothing_that_layers_keep():
+    trainer = Trainer(Keeping(Target(0.5)), DESCENT)
+    before = trainer.state()
+    before = {name: value.copy() for name, value in before.items()}
+    trainer.warm(2)
+    assert same(before, trainer.state())
+
+
+def test_a_step_that_is_refused_changes_nothing_that_layers_keep():
+    trainer = Trainer(Keeping(Target(0.5)), DESCENT)
+    trainer.step(pulls(1.0, 2.0))
+    before = {name: value.copy() for name, value in trainer.state().items()}
+    assert trainer.step(pulls(1.0, np.nan)).metrics["finite"] == 0
+    assert same(before, trainer.state())
+
+
+def test_what_a_layer_keeps_is_changed_by_a_step_once_and_by_its_preparation_never():
+    trainer = Trainer(Keeping(), DESCENT)
+    # The first call: it sees 1 + 1; the second 1 + 2. Half of that is added to half of what was known.
+    trainer.step(pulls(1.0, 1.0))
+    assert kept(trainer, "nets") == (1, 1.0)
+    trainer.step(pulls(1.0, 1.0))
+    assert kept(trainer, "nets") == (2, 0.5 + 1.5)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (Target(0.5), [(0.5, 0.5), (1.25, 1.25)]),
+        (Target(1.0), [(1, 1.0), (2, 2.0)]),
+        (Target(1.0, every=2), [(0, 0.0), (2, 2.0)]),
+    ],
+)
+def test_what_a_slow_copys_layer_keeps_follows_as_its_weights_do(target, expected):
+    trainer = Trainer(Keeping(target), DESCENT)
+    for each in expected:
+        trainer.step(pulls(1.0, 1.0))
+        assert kept(trainer, "targets") == each
+
+
+def test_dropout_goes_on_from_step_to_step_and_is_put_back_where_it_is_refused():
+    x = keras.Input((100,))
+    model = keras.Model(x, keras.layers.Dense(1, name="w")(keras.layers.Dropout(0.5, seed=1)(x)))
+
+    class Dropping(Pull):
+        def value(self, call, name, batch):
+            return call(name, batch.unroll.observation["observation"][0], training=True)[:, 0]
+
+    trainer = Trainer(Dropping(ONE, {"one": Target(0.5)}, {"one": model}, 100), DESCENT)
+    trainer.warm(1)
+    unroll = pulls(0.0, observation=np.ones((1, 100)))
+    seen = [trainer.step(unroll).metrics["fast/one"] for _ in range(3)]
+    assert len(set(seen)) == 3
+    state = {name: value.copy() for name, value in trainer.state().items()}
+    bad = unroll._replace(reward=unroll.reward * np.nan)
+    assert trainer.step(bad).metrics["finite"] == 0
+    assert same(state, trainer.state())
+    following = trainer.step(unroll).metrics["fast/one"]
+    trainer.restore(state)
+    assert trainer.step(unroll).metrics["fast/one"] == following

@@ -1,0 +1,37 @@
+"""`corral export`: the policy of a run for others to serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from corral.cli.options import RunFolder
+
+
+def export(
+    run: RunFolder,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="keras|savedmodel",
+            help="keras: one file, for Keras and corral serve. savedmodel: a folder, for TensorFlow and TensorFlow "
+            "Serving.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Where to write it; RUN/export/policy.keras or RUN/export/savedmodel/1 if left out.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier export.")] = False,
+) -> None:
+    """Write the trained policy of a run in a form that others serve: observations in, the greedy action out."""
+    from corral.launch.export import export_policy
+    from corral.launch.view import say
+
+    say(f"wrote {export_policy(run, form, output, force=force)}")

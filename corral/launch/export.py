@@ -1,0 +1,120 @@
+"""A run's policy in the forms that others serve."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from corral.launch.errors import UserError
+from corral.launch.experiment import load_experiment
+from corral.launch.folder import experiment_file, write_whole
+from corral.launch.policy import load_policy, policy_file
+from corral.launch.quiet import import_keras
+from corral.launch.threads import choose_threads_for_file
+
+if TYPE_CHECKING:
+    import keras
+
+_MARK = "saved_model.pb"
+"""What a SavedModel has in its folder."""
+
+
+def export_policy(folder: Path, form: str, output: Path | None = None, *, force: bool = False) -> Path:
+    """Write the policy of the run in `folder`; where it lies.
+
+    Args:
+      form: one of `FORMATS`.
+      output: a file, or the folder of a SavedModel; None takes one within the run's folder.
+      force: write over what an earlier export left there.
+
+    Raises:
+      UserError: there is no such form or no policy, Keras cannot load it, or `output` cannot be taken.
+      OSError: it cannot be written.
+      ImportError: TensorFlow is missing: a SavedModel needs it on any backend.
+    """
+    if form not in FORMATS:
+        raise UserError(f"--format {form}: must be {' or '.join(FORMATS)}")
+    kind = FORMATS[form]
+    policy = policy_file(folder)
+    path = folder / kind.default if output is None else output
+    kind.check(path, force)
+    build = load_experiment(experiment_file(folder), (), {}).agent.network.build
+    choose_threads_for_file(policy)
+    import_keras()
+    model = load_policy(policy, build)  # nothing is passed on that cannot be loaded
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind.write(policy, model, path)
+    return path
+
+
+def _check_file(path: Path, force: bool) -> None:
+    if path.suffix != ".keras":
+        raise UserError(f"--output {path}: a Keras file's name ends in .keras")
+    if path.is_dir():
+        raise UserError(f"--output {path} is a folder: name a file in it")
+    if path.exists() and not force:
+        raise _taken(path)
+
+
+def _check_folder(path: Path, force: bool) -> None:
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--output {path} is a file: a SavedModel is a folder, so name another")
+    if not path.exists() or not any(path.iterdir()):
+        return
+    if not (path / _MARK).is_file():
+        raise UserError(f"--output {path} is a folder with something else in it: name one that is new or empty")
+    if not force:
+        raise _taken(path)
+
+
+def _taken(path: Path) -> UserError:
+    return UserError(f"{path} exists: --force overwrites it, --output PATH writes another")
+
+
+def _copy(policy: Path, model: keras.Model, path: Path) -> None:
+    write_whole(path, policy.read_bytes())
+
+
+def _write_saved_model(policy: Path, model: keras.Model, path: Path) -> None:
+    """Write it beside its place and move it there: a server that looks for new versions never meets half of one."""
+    draft, before = (path.with_name(f".{path.name}.{os.getpid()}.{word}") for word in ("new", "old"))
+    try:
+        model.export(draft, format="tf_saved_model", verbose=False)
+        if path.exists():
+            path.replace(before)
+        try:
+            draft.replace(path)
+        except OSError:
+            if before.exists():
+                before.replace(path)
+            raise
+    finally:
+        for folder in (draft, before):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One way of writing a policy.
+
+    Attributes:
+      default: where it goes within the run's folder.
+      check: raises `UserError` where a path cannot be taken.
+      write: writes the policy's file, or the model that it holds, to a path.
+    """
+
+    default: str
+    check: Callable[[Path, bool], None]
+    write: Callable[[Path, keras.Model, Path], None]
+
+
+FORMATS = {
+    "keras": _Form("export/policy.keras", _check_file, _copy),
+    # TensorFlow Serving looks for folders with numbers, which are versions.
+    "savedmodel": _Form("export/savedmodel/1", _check_folder, _write_saved_model),
+}
+"""The forms that there are, by the name that `--format` takes."""

@@ -1,0 +1,138 @@
+"""The trained policy that a run left: found, loaded, and asked for greedy actions."""
+
+from __future__ import annotations
+
+import importlib
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from corral.launch.errors import UserError
+from corral.launch.folder import POLICY, experiment_file
+from corral.protocol.specs import Spec, TensorSpec
+
+if TYPE_CHECKING:
+    import keras
+
+Act: TypeAlias = Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray]
+"""The actions `[n, ...]` of `n` rows, from an observation's leaves `[n, ...]` and, bool `[n]`, whether each begins
+an episode."""
+
+
+def policy_file(folder: Path) -> Path:
+    """The trained policy of the run in `folder`. Raises `UserError` where that is no run's, or has none yet."""
+    if not folder.exists():
+        raise UserError(f"{folder}: no such folder; name a run's, such as one of those in runs/")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: name the run's, which holds {POLICY}")
+    experiment_file(folder)
+    path = folder / POLICY
+    if not path.is_file():
+        raise UserError(
+            f"{folder} has no {POLICY} yet: a run writes it when it ends. Let it end, stop it with Ctrl-C, or go "
+            f"on with one that was killed: corral run --resume {folder}"
+        )
+    return path
+
+
+def load_policy(path: Path, build: str = "") -> keras.Model:
+    """The model that Keras saved at `path`.
+
+    Args:
+      build: the experiment's `agent.network.build`. Its module is imported first: layer classes of the user's own
+        register themselves there.
+
+    Raises:
+      UserError: it is no Keras file, or Keras cannot load it.
+    """
+    import keras
+
+    import corral.agents.build  # noqa: F401  (Corral's own layer classes register themselves too)
+
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is no Keras file: it is damaged, or something else under that name")
+    complaint = _import_classes(build)
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())}{complaint}") from error
+
+
+class GreedyPolicy:
+    """A loaded policy, asked for the greedy actions of many environments at once.
+
+    Args:
+      model: takes the leaves of an observation, and those of a recurrent state where it has one; puts out a
+        dictionary with "action" and the next state.
+      observation: one row of what the environments give.
+      action: what they take.
+
+    Raises:
+      UserError: the model takes other observations, or gives no such action.
+    """
+
+    def __init__(self, model: keras.Model, observation: Spec, action: TensorSpec) -> None:
+        from corral.agents import ModelAgent
+        from corral.agents.networks import input_name
+
+        try:
+            spec = ModelAgent(model).spec
+        except ValueError as error:
+            raise UserError(f"the policy cannot be asked for actions: {error}") from error
+        given = {input_name(name): leaf.shape for name, leaf in observation.items()}
+        state = {name for name in spec.observation.keys() - given if name in spec.outputs}
+        taken = {name: leaf.shape for name, leaf in spec.observation.items() if name not in state}
+        # A single input may be called anything.
+        fits = [*given.values()] == [*taken.values()] if len(spec.observation) == 1 else given == taken
+        if not fits:
+            raise UserError(
+                f"the policy takes observations {_shapes(taken)}, the environment gives {_shapes(given)}: it was "
+                "trained on another environment, or that has changed since"
+            )
+        found = spec.outputs.get("action")
+        if found is None or found.shape != action.shape:
+            shown = 'no "action"' if found is None else f"actions of shape {list(found.shape)}"
+            raise UserError(
+                f"the policy gives {shown}, the environment takes {action}: it was not trained on this environment"
+            )
+        self._model = model
+        self._action = action
+        self._state = {name: spec.observation[name] for name in state}
+
+    def player(self, rows: int) -> Act:
+        """What chooses the actions of `rows` environments, and remembers the recurrent state of each."""
+        from corral.agents.networks import feed
+
+        state = {name: leaf.zeros(rows) for name, leaf in self._state.items()}
+
+        def act(observation: Mapping[str, np.ndarray], first: np.ndarray) -> np.ndarray:
+            for leaf in state.values():
+                leaf[first] = 0  # where every state begins
+            outputs = self._model.predict_on_batch(feed(self._model, {**observation, **state}))
+            for name, leaf in state.items():
+                leaf[:] = outputs[name]
+            return np.asarray(outputs["action"], self._action.dtype)
+
+        return act
+
+
+def _import_classes(build: str) -> str:
+    """Import the module that `build` names; what there is to say where that is not possible.
+
+    No error by itself: a network of Keras' own layers needs nothing of it.
+    """
+    module = build.partition(":")[0]
+    if not module:
+        return ""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # importing runs the user's code
+        return f" (agent.network.build = {build!r} cannot be imported: {type(error).__name__}: {error})"
+    return ""
+
+
+def _shapes(leaves: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in leaves.items())

@@ -1,0 +1,97 @@
+"""Playing episodes: each counts once, long ones no less than short ones, and a policy remembers what it saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from actor_client.environments import spaces
+from actor_client.settings import EnvironmentSettings
+from corral.launch.evaluation import MOST_ENVIRONMENTS, play_episodes, shares_of, start_seeds
+from corral.launch.policy import Act, GreedyPolicy
+from tests.support.painted_environment import LONG, SHORT, PaintedEnvironment
+from tests.support.run_folder import PAINTED
+
+SETTINGS = EnvironmentSettings(PAINTED)
+
+
+def naming_the_door(rows: int) -> Act:
+    def act(observation: Mapping[str, np.ndarray], first: np.ndarray) -> np.ndarray:
+        assert len(first) == rows
+        assert (first == (observation["where/x"][:, 0] == 0)).all()
+        return observation["door"]
+
+    return act
+
+
+def lengths_one_by_one(shares: list[int], seed: int) -> list[int]:
+    """The lengths of the same episodes, one environment after the other."""
+    lengths = []
+    for share, start in zip(shares, start_seeds(seed, len(shares)), strict=True):
+        environment = PaintedEnvironment()
+        for episode in range(share):
+            environment.reset(seed=None if episode else start)
+            length, over = 0, False
+            while not over:
+                _, _, over, _, _ = environment.step(0)
+                length += 1
+            lengths.append(length)
+    return lengths
+
+
+@pytest.mark.parametrize("episodes", [1, 7, MOST_ENVIRONMENTS, MOST_ENVIRONMENTS + 1, 100])
+def test_every_episode_counts_once(episodes: int) -> None:
+    played = play_episodes(SETTINGS, naming_the_door, episodes, seed=4)
+    assert sorted(played.lengths) == sorted(lengths_one_by_one(shares_of(episodes), 4))
+    assert played.returns.tolist() == played.lengths.tolist()  # every step named the door
+
+
+def test_long_episodes_count_no_less_than_short_ones() -> None:
+    played = play_episodes(SETTINGS, naming_the_door, 400, seed=0)
+    # Half of them are long. The first 400 to end in 32 environments would hold many more short ones.
+    assert set(played.lengths) == {SHORT, LONG}
+    assert 160 <= (played.lengths == LONG).sum() <= 240
+
+
+@pytest.mark.parametrize("episodes", [1, 2, 31, 32, 33, 64, 65, 100, 1_000])
+def test_shares_are_even(episodes: int) -> None:
+    shares = shares_of(episodes)
+    assert sum(shares) == episodes
+    assert len(shares) <= MOST_ENVIRONMENTS
+    assert max(shares) - min(shares) <= 1
+    assert max(shares) == -(-episodes // MOST_ENVIRONMENTS)
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    played = play_episodes(SETTINGS, naming_the_door, 5, seed=0, on_step=lambda *so_far: told.append(so_far))
+    assert told == sorted(told)
+    assert told[-1] == (5, played.lengths.sum())
+
+
+def test_the_seed_decides() -> None:
+    first, again, other = (
+        play_episodes(SETTINGS, naming_the_door, 40, seed=seed).lengths.tolist() for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_a_policy_remembers_until_the_episode_ends() -> None:
+    import keras
+
+    where, door = keras.Input((1,), name="where.x"), keras.Input((), dtype="int64", name="door")
+    seen = keras.Input((1,), name="seen")
+    after = seen + 1.0
+    # It names the door as long as it has seen exactly as much as the episode has steps.
+    off = keras.ops.cast(keras.ops.abs(seen[:, 0] - where[:, 0]) > 0.5, "int64")
+    outputs = {"action": keras.ops.mod(door + off, 3), "seen": after}
+    policy = GreedyPolicy(keras.Model({"where.x": where, "door": door, "seen": seen}, outputs), *spaces(SETTINGS))
+    played = play_episodes(SETTINGS, policy.player, 40, seed=0)
+    assert played.returns.tolist() == played.lengths.tolist()
+
+
+def test_figures_of_one_episode_leave_its_error_open() -> None:
+    figures = play_episodes(SETTINGS, naming_the_door, 1, seed=0).figures()
+    assert figures["std_return"] is figures["standard_error"] is figures["confidence_interval_95"] is None
