@@ -124,7 +124,9 @@ class ReplayFeed:
         self._ratio = settings.replay.samples_per_insert
         self._least = settings.replay.min_size
         self._unroll_steps = spec.unroll_length + 1 - spec.overlap
-        self._replay = Replay(settings.replay, parts, spec.unroll_length, spec.sample_length, spec.overlap)
+        self._replay = Replay(
+            settings.replay, parts, spec.unroll_length, spec.sample_length, spec.overlap, spec.context
+        )
         self._slack = self._ratio * max(settings.replay.slack, self._size / self._ratio)
         self._before = 0  # sequences that were put in before drawing began
         log.info("the replay holds %d steps in up to %.1f MB", settings.replay.capacity, self._replay.nbytes / 1e6)

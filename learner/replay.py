@@ -44,6 +44,7 @@ class Replay:
       length: transitions of an unroll.
       sample_length: transitions of a sequence.
       overlap: indices that an unroll shares with the next one.
+      context: indices at the start of a sequence that only come before its first transition.
 
     Attributes:
       capacity: unrolls that it holds at most.
@@ -60,10 +61,12 @@ class Replay:
         length: int,
         sample_length: int,
         overlap: int = 1,
+        context: int = 0,
     ) -> None:
         if not 1 <= sample_length <= length:
             raise ValueError(f"unrolls of {length} transitions hold no sequences of {sample_length}")
         self._settings = settings
+        self._context = context
         self._window = np.arange(sample_length + 1)[:, None]
         self.starts = starts = length - sample_length + 1
         self._new_steps = length + 1 - overlap  # of an unroll; the one before it has the others
@@ -104,7 +107,7 @@ class Replay:
         for name, leaf in self._state.items():
             leaf[places] = leaves[name]
         # What leaves a final observation joins two episodes: nothing to learn begins there.
-        begins = leaves["step_type"][: self.starts].T != StepType.LAST
+        begins = leaves["step_type"][self._context : self._context + self.starts].T != StepType.LAST
         if self.starts == 1 and len(self._window) > 2:
             begins = np.ones((count, 1), bool)  # a whole unroll has more to it than its first transition
         nodes = places[:, None] * self.starts + np.arange(self.starts)

@@ -110,6 +110,8 @@ class AgentSpec:
     begin a sample."""
     sample_length: int = 0
     """Transitions in the sequences that `losses` takes; 0: whole unrolls."""
+    context: int = 0
+    """Indices at the start of a sequence that only come before it: what is learned begins behind them."""
     burn_in: int = 0
     """Transitions at the start of a sequence that only warm the recurrent state."""
     train_noise: int = 0

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import keras
 
 from corral.agents.agent import Agent
+from corral.agents.frames import FrameStack, stacked_spec
 from corral.agents.settings import AgentSettings, NetworkSettings
 from corral.protocol.specs import Spec, TensorSpec
 
@@ -40,8 +41,11 @@ def build_agent(
       ValueError: the agent cannot take such actions, or the network does not fit; where `settings.network.build`
         named it, the text says so, and what was wrong with it.
     """
-    kind = _kind(settings.name)
-    build = settings.network.build
+    kind, build = _kind(settings.name), settings.network.build
+    if settings.frame_stack > 1:
+        shown, observation = observation, stacked_spec(observation, settings.frame_stack)
+        agent = build_agent(replace(settings, frame_stack=1), observation, action, network)
+        return FrameStack(agent, shown, settings.frame_stack)
     if network is not None or not build:
         return kind(settings, observation, action, network)
     try:

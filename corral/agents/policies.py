@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 from keras import ops
@@ -95,10 +95,9 @@ def bounds(action: TensorSpec) -> tuple[np.ndarray, np.ndarray]:
 class DiscretePolicy:
     """One of n actions."""
 
-    noise = 1
-    stored: ClassVar[Spec] = {}
-
     def __init__(self, action: TensorSpec) -> None:
+        self.noise = 1
+        self.stored: Spec = {}
         (size,) = choices(action)
         self.heads: Mapping[str, int] = {"logits": size}
         self._lowest = int(bounds(action)[0][0])
@@ -120,9 +119,8 @@ class DiscretePolicy:
 class MultiDiscretePolicy:
     """Several discrete choices at once, independent of each other."""
 
-    stored: ClassVar[Spec] = {}
-
     def __init__(self, action: TensorSpec) -> None:
+        self.stored: Spec = {}
         self._sizes = choices(action)
         self.heads: Mapping[str, int] = {"logits": sum(self._sizes)}
         self.noise = len(self._sizes)

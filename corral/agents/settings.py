@@ -255,6 +255,8 @@ class AgentSettings:
     """Which algorithm."""
     unroll_length: int = 16
     """Transitions in one unroll (T)."""
+    frame_stack: int = 1
+    """Newest frames of each image, uint8[height, width], that the network sees; actors send one at a time."""
     discount: float = 0.99
     """Gamma: what a reward is worth one step later."""
     reward_clip: float = 0.0
@@ -277,6 +279,7 @@ class AgentSettings:
             raise ValueError(f"name must be one of {', '.join(get_args(AgentName))}, not {self.name!r}")
         if not 1 <= self.unroll_length <= 10_000:
             raise ValueError(f"unroll_length must be 1 to 10000 transitions, not {self.unroll_length}")
+        _require(self, "1 to 64 frames", lambda value: 1 <= value <= 64, "frame_stack")
         _require(self, "0 to 1", lambda value: 0 <= value <= 1, "discount")
         _require(self, "0 or more", lambda value: value >= 0, "reward_clip")
         _require(self, "more than 0", lambda value: value > 0, "reward_scale")
