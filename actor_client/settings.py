@@ -22,7 +22,8 @@ class EnvironmentSettings:
     """Keyword arguments for the environment."""
     vectorization: Literal["auto", "native", "none"] = "auto"
     """"native" takes the environment's own vector form, "none" steps single environments one after another,
-    "auto" takes the native form where there is one."""
+    "auto" takes the native form where there is one with the same spaces. Of "module:make" that is
+    "module:make_vector", if there is one, a function of the number of environments and the same arguments."""
 
     def __post_init__(self) -> None:
         if not self.id:

@@ -22,23 +22,23 @@ from typing import Any
 EXPERIMENT = Path(__file__).parents[1] / "examples" / "cartpole.toml"
 
 
-def run_once(experiment: Path, seed: int, options: list[str]) -> dict[str, Any]:
-    """The summary of one run, with `command_s`: seconds from starting the command to its end."""
-    with tempfile.TemporaryDirectory() as folder:
-        summary = Path(folder) / "summary.json"
-        command = [sys.executable, "-m", "corral.cli", "run", str(experiment), "--seed", str(seed), "--plain"]
-        started = time.monotonic()
-        done = subprocess.run(
-            [*command, "--folder", folder, "--summary", str(summary), *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        taken = time.monotonic() - started
-        if done.returncode not in (0, 1):
-            raise RuntimeError(f"corral run failed ({done.returncode}):\n{done.stdout}")
-        return json.loads(summary.read_text()) | {"command_s": taken}
+def run_once(experiment: Path, seed: int, options: list[str], folder: Path) -> dict[str, Any]:
+    """The summary of one run, whose own folder is made in `folder`, with `command_s`: seconds from starting the
+    command to its end."""
+    summary = folder / "summary.json"
+    command = [sys.executable, "-m", "corral.cli", "run", str(experiment), "--seed", str(seed), "--plain"]
+    started = time.monotonic()
+    done = subprocess.run(
+        [*command, "--folder", str(folder), "--summary", str(summary), *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    taken = time.monotonic() - started
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"corral run failed ({done.returncode}):\n{done.stdout}")
+    return json.loads(summary.read_text()) | {"command_s": taken}
 
 
 def main() -> None:
@@ -53,7 +53,8 @@ def main() -> None:
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     runs = []
     for seed in range(arguments.seeds):
-        run = run_once(arguments.experiment, seed, arguments.options)
+        with tempfile.TemporaryDirectory() as folder:
+            run = run_once(arguments.experiment, seed, arguments.options, Path(folder))
         runs.append(run)
         print(
             f"| {seed} | {'yes' if run['solved'] else 'no'} | {run['command_s']:.1f} | {run['env_steps']:,} "

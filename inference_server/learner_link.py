@@ -1,4 +1,4 @@
-"""The server's two lines to the learner: unrolls out, weights in. A thread of its own owns both sockets."""
+"""The two lines to the learner: unrolls out, weights in. A thread of its own owns both sockets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
+import numpy as np
 import zmq
 
 from corral.protocol import (
@@ -30,7 +32,6 @@ from corral.protocol import (
 from corral.protocol.tensors import to_frame
 from corral.protocol.waker import Waker
 from corral.protocol.weights import unpack_weights
-from inference_server.engine import Engine
 from inference_server.outbox import Outbox, Parcel
 
 log = logging.getLogger(__name__)
@@ -46,11 +47,31 @@ GATHER_S = 0.005
 the serving thread more than the batch itself, since the two threads share one interpreter."""
 
 
+class WeightHolder(Protocol):
+    """Whoever acts with the weights; an `Engine` is one."""
+
+    epoch: int
+    version: int
+
+    @property
+    def weight_spec(self) -> Spec: ...
+
+    def offer(
+        self,
+        epoch: int,
+        version: int,
+        weights: Mapping[str, np.ndarray],
+        wake: Callable[[], None],
+        timeout_s: float,
+    ) -> bool: ...
+
+
 class LearnerLink(threading.Thread):
     """Delivers parcels until they are accepted, and takes weights up once they are verified.
 
     Args:
-      unrolls_address, weights_address: where the learner listens.
+      unrolls_address: where the learner takes unrolls; None for whoever has none to deliver.
+      weights_address: where it gives weights out.
       spec: the unroll's parts, as `unroll_spec` gives them.
       engine, outbox: shared with the serving thread.
       wake_server: makes the serving thread look for news.
@@ -58,11 +79,11 @@ class LearnerLink(threading.Thread):
 
     def __init__(
         self,
-        unrolls_address: str,
+        unrolls_address: str | None,
         weights_address: str,
         spec: Mapping[str, Spec],
         length: int,
-        engine: Engine,
+        engine: WeightHolder,
         outbox: Outbox,
         wake_server: Callable[[], None],
     ) -> None:
@@ -76,7 +97,7 @@ class LearnerLink(threading.Thread):
         # A context of its own: libzmq looks names up in the context's I/O thread, and a learner's name that nobody
         # knows at the moment would make the actors wait for seconds.
         self._context = zmq.Context()
-        self._unrolls = open_dealer(self._context, unrolls_address)
+        self._unrolls = open_dealer(self._context, unrolls_address) if unrolls_address is not None else None
         self._weights = open_dealer(self._context, weights_address)
         self._spec = {part: spec_to_wire(leaves) for part, leaves in spec.items()} | {"length": length}
         self._engine = engine
@@ -92,12 +113,13 @@ class LearnerLink(threading.Thread):
     def run(self) -> None:
         poller = zmq.Poller()
         for source in (self._unrolls, self._weights, self.waker):
-            poller.register(source, zmq.POLLIN)
+            if source is not None:
+                poller.register(source, zmq.POLLIN)
         try:
             while not self._stopping:
                 ready = dict(poller.poll(self._longest_nap_ms()))
                 self.waker.clear()
-                if self._unrolls in ready:
+                if self._unrolls is not None and self._unrolls in ready:
                     self._receive(self._unrolls, self._on_unrolls_line)
                 if self._weights in ready:
                     self._receive(self._weights, self._on_weights_line)
@@ -124,7 +146,7 @@ class LearnerLink(threading.Thread):
         if now < self._next_greeting:
             return
         self._next_greeting = now + GREET_EVERY_S
-        if not self.welcomed:
+        if self._unrolls is not None and not self.welcomed:
             hello = Hello("server", observation=self._spec)
             self._send(self._unrolls, [self._control(MessageType.HELLO, self._outbox.first_sequence, hello)])
         # On the weights line the greeting says what we hold; the learner answers it with what is newer.
@@ -158,6 +180,7 @@ class LearnerLink(threading.Thread):
         return max(1, math.ceil((self._next_parcel - time.monotonic()) * 1e3))
 
     def _send_parcel(self, parcel: Parcel) -> None:
+        assert self._unrolls is not None
         head = self._control(MessageType.UNROLLS, parcel.sequence, parcel.manifest)
         self._send(self._unrolls, [head, *map(to_frame, parcel.leaves.values())])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,13 @@ log = logging.getLogger(__name__)
 
 POLICY_FILE = "policy.keras"
 CHECKPOINTS = "checkpoints"
+REFUSALS = 20
+"""Training steps in a row that may not be finite until the nets are taken for the cause."""
 _REPLAY = "replay/"
+
+
+class DivergedError(RuntimeError):
+    """Training came to numbers that are none, again and again: says which, and what may help."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,8 @@ class Learner:
       AddressError: an address cannot be listened on.
       CheckpointError: there are checkpoints, and none can be used.
       ValueError: the agent has nothing to train.
+
+    `run` raises `DivergedError` where going back to a checkpoint has not helped `max_rollbacks` times.
     """
 
     def __init__(
@@ -94,6 +103,8 @@ class Learner:
         self._folder = folder
         self._clock = clock
         self._stopping = False
+        self._refusals = 0
+        self._rollbacks = 0
         self._saved_at = clock()
         self._checkpoint = ""
         self._feed_figures: dict[str, Any] = {}
@@ -208,11 +219,38 @@ class Learner:
         self._feed.learned(sample, priorities)
         self.progress.add_training_step(sample.unroll, metrics)
         if not metrics["finite"]:
-            log.error("a training step was not finite and changed nothing: %s", metrics)
+            self._refused(metrics)
+            return
+        self._refusals = 0
         if self.progress.training_steps % self._settings.publish_every == 0:
             self._publish()
         if self._clock() - self._saved_at >= self._settings.checkpoint_every_s:
             self._save()
+
+    def _refused(self, metrics: Mapping[str, float]) -> None:
+        """A step was not finite and changed nothing. One may be a bad batch; many in a row are bad weights."""
+        self._refusals += 1
+        wrong = ", ".join(f"{name} = {value}" for name, value in metrics.items() if not math.isfinite(value))
+        log.error("a training step was not finite and changed nothing: %s", wrong or metrics)
+        if self._refusals >= REFUSALS:
+            self._roll_back(f"{self._refusals} training steps in a row were not finite ({wrong})")
+
+    def _roll_back(self, why: str) -> None:
+        """Go on with the newest checkpoint's nets. Raises `DivergedError` when that has not helped often enough."""
+        self._refusals = 0
+        self._rollbacks += 1
+        found = checkpoints.load_newest(self._folder / CHECKPOINTS)
+        if found is None or self._rollbacks > self._settings.max_rollbacks:
+            raise DivergedError(
+                f"training has diverged: {why}, and {self._rollbacks - 1} times the last checkpoint did not help. "
+                "Lower agent.optimizer.learning_rate, or clip gradients (clip_norm) and rewards (agent.reward_clip)"
+            )
+        path, checkpoint = found
+        state = {name: leaf for name, leaf in checkpoint.state.items() if not name.startswith(_REPLAY)}
+        self._trainer.restore(state)
+        log.error(
+            "%s: going on with the nets of %s (%d of %d)", why, path, self._rollbacks, self._settings.max_rollbacks
+        )
 
     def _take_count(self) -> Mapping[int, int]:
         """Count what has been accepted by now; the cursors that belong to it."""
@@ -222,8 +260,12 @@ class Learner:
         return position.cursors
 
     def _publish(self) -> None:
+        weights = self._trainer.weights()
+        if bad := [name for name, leaf in weights.items() if not np.isfinite(leaf).all()]:
+            self._roll_back(f"weights are not finite ({', '.join(bad)})")
+            weights = self._trainer.weights()
         try:
-            self.progress.policy_version = self._publisher.publish(self._trainer.weights())
+            self.progress.policy_version = self._publisher.publish(weights)
         except ProtocolError as error:
             log.error("not published: %s", error)
 

@@ -50,6 +50,7 @@ class Replay:
       capacity: unrolls that it holds at most.
       starts: sequences that an unroll holds at most.
       nbytes: memory for observations, actions and all else, when it is full; it is taken as it fills.
+      sequences: that can be drawn now.
       inserted: sequences that have been put in, over all of the replay's life.
       sampled: sequences that have been drawn.
     """
@@ -79,6 +80,7 @@ class Replay:
         self._most = 1.0
         leaves = (*self._time.values(), *self._state.values())
         self.nbytes = sum(leaf.nbytes for leaf in leaves) + self._tree.nbytes
+        self.sequences = 0
         self.inserted = 0
         self.sampled = 0
 
@@ -86,11 +88,6 @@ class Replay:
     def steps(self) -> int:
         """Transitions that are held."""
         return self._filled * self._new_steps
-
-    @property
-    def sequences(self) -> int:
-        """Sequences that can be drawn now."""
-        return int(self._drawable.sum())
 
     @property
     def _filled(self) -> int:
@@ -108,10 +105,11 @@ class Replay:
             leaf[places] = leaves[name]
         # What leaves a final observation joins two episodes: nothing to learn begins there.
         begins = leaves["step_type"][self._context : self._context + self.starts].T != StepType.LAST
-        if self.starts == 1 and len(self._window) > 2:
+        if self.starts == 1 and len(self._window) - self._context > 2:
             begins = np.ones((count, 1), bool)  # a whole unroll has more to it than its first transition
         nodes = places[:, None] * self.starts + np.arange(self.starts)
         self._tree.set(nodes.ravel(), np.where(begins, self._most, 0.0).ravel())
+        self.sequences += int(begins.sum() - self._drawable[places].sum())
         self._drawable[places] = begins.sum(1)
         self.inserted += int(begins.sum())
         self._added += count
@@ -122,7 +120,7 @@ class Replay:
         mass = (np.arange(size) + random.uniform(size=size)) * (total / size)
         nodes = self._tree.find(np.minimum(mass, np.nextafter(total, 0.0)))
         probability = self._tree[nodes] / total
-        weights = (self.sequences * probability) ** -self._settings.beta
+        weights = probability**-self._settings.beta  # N of the paper falls out below
         place, start = np.divmod(nodes, self.starts)
         index = start + self._window
         leaves = {name: leaf[place, index] for name, leaf in self._time.items()}
@@ -171,5 +169,6 @@ class Replay:
             priority = np.where(priority > 0, 1.0, 0.0)  # whatever alpha was: now all are drawn alike
         self._tree.set(np.arange(filled * self.starts), priority.ravel())
         self._drawable[:filled] = (priority > 0).sum(1)
+        self.sequences = int(self._drawable[:filled].sum())
         self._added, self.inserted, self.sampled = added, inserted, sampled
         self._most = float(state["most"]) if self._settings.alpha else 1.0

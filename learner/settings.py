@@ -53,6 +53,8 @@ class LearnerSettings:
     """Batches that may wait for training; more hides jitter, fewer keeps the policy lag low."""
     max_policy_lag: int = 0
     """Fresh unrolls with a step more policy versions old than this are dropped and counted; 0 drops none."""
+    max_rollbacks: int = 3
+    """Times that a learner whose training has diverged goes back to its newest checkpoint, until it gives up."""
     publish_every: int = 1
     """Training steps from one published policy version to the next."""
     checkpoint_every_s: float = 60.0
@@ -65,6 +67,8 @@ class LearnerSettings:
         for name in ("batch_unrolls", "queue_batches", "publish_every", "keep_checkpoints"):
             if not 1 <= getattr(self, name) <= 1_000_000:
                 raise ValueError(f"{name} must be 1 to 1000000, not {getattr(self, name)}")
+        if not 0 <= self.max_rollbacks <= 1_000_000:
+            raise ValueError(f"max_rollbacks must be 0 to 1000000, not {self.max_rollbacks}")
         if not 0 <= self.max_policy_lag <= 1_000_000:
             raise ValueError(f"max_policy_lag must be 0 to 1000000 versions, not {self.max_policy_lag}")
         if not self.checkpoint_every_s > 0:

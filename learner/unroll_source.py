@@ -148,7 +148,7 @@ class UnrollSource(Listener):
         return to_unroll(side_by_side(taken))
 
     def take(self, most: int, timeout_s: float) -> Leaves | None:
-        """Up to `most` unrolls, as many as there are, or None where none has come within `timeout_s`."""
+        """Up to `most` unrolls, 1 or more, as many as there are; or None where none has come within `timeout_s`."""
         with self._changed:
             some = self._changed.wait_for(lambda: self._ready_unrolls or self._stopping, timeout_s)
             if not some or self._stopping:

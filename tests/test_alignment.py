@@ -75,6 +75,7 @@ def test_every_step_is_stored_once_and_aligned(run: Run) -> None:
 
     run.see(5_000)
     until(lambda: len(run.witness.followed) == 20 or run.see(500), what="every environment")
+    assert sorted(run.witness.numbers.values()) == list(range(20))
     assert run.publisher.version > 50
     assert server.end() == 0
 

@@ -120,22 +120,28 @@ def test_ctrl_c_stops_everything_and_leaves_a_checkpoint(place: Workplace) -> No
 
 
 def test_the_run_has_a_folder_that_tells_all(place: Workplace) -> None:
-    code, output = Command(place).end()
+    code, output = Command(place, "--set", "evaluation.episodes=8", "--set", "evaluation.every_s=1").end()
     assert code == 0, output
     folder = place.run_folder
     assert {path.name for path in folder.iterdir()} == {
-        ".lock", "checkpoints", "curve.png", "experiment.json", "logs", "metrics.jsonl", "policy.keras",
-        "result.json", "run.json", "summary.json", "tensorboard",
+        ".lock", "checkpoints", "curve.png", "evaluations.jsonl", "experiment.json", "logs", "metrics.jsonl",
+        "policy.keras", "result.json", "run.json", "summary.json", "tensorboard",
     }  # fmt: skip
     assert {path.stem for path in (folder / "logs").iterdir()} == {
         "server",
         "learner",
+        "evaluator",
         *(f"actor-{n}" for n in range(4)),
     }
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["env_steps"] for line in lines] == sorted({line["env_steps"] for line in lines})
     assert lines[-1]["server/actors"] == 4
     assert "joined" in (folder / "logs" / "actor-3.log").read_text()
+    evaluations = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
+    versions = [evaluation["policy_version"] for evaluation in evaluations]
+    assert versions == sorted(set(versions))
+    assert {evaluation["episodes"] for evaluation in evaluations} == {8}
+    assert f"evaluation of policy {versions[0]}: mean return" in output
 
 
 def test_ctrl_c_and_resume_reach_the_same_target(place: Workplace) -> None:

@@ -18,7 +18,7 @@ def export(
             "--format",
             metavar="keras|savedmodel",
             help="keras: one file, for Keras and corral serve. savedmodel: a folder, for TensorFlow and TensorFlow "
-            "Serving.",
+            "Serving. Not onnx: docs/results.md says why.",
         ),
     ],
     output: Annotated[

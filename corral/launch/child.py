@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from corral.launch.experiment import Experiment
 
 # As in corral.launch.sockets, which only roles need to import.
-_SOCKETS = {"server": ("actors",), "learner": ("unrolls", "weights"), "actor": ()}
+_SOCKETS = {"server": ("actors",), "learner": ("unrolls", "weights"), "evaluator": (), "actor": ()}
 
 
 def main(arguments: list[str]) -> int:
@@ -68,21 +69,31 @@ def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
         experiment = replace(experiment, run=replace(experiment.run, seed=seed))
     match role:
         case "server":
-            return guarded(lambda: _serve(experiment, stop))
+            return guarded(lambda: _holding_a_net(experiment, lambda: roles.run_server(experiment, stop)))
+        case "evaluator":
+            return guarded(lambda: _holding_a_net(experiment, lambda: _evaluate(experiment, run_folder, stop)))
         case "learner":
-            return guarded(lambda: roles.run_learner(experiment, run_folder, stop))
+            return guarded(
+                lambda: _holding_a_net(experiment, lambda: roles.run_learner(experiment, run_folder, stop))
+            )
         case _:
             first = int(number) * experiment.actor.environments
             return guarded(lambda: roles.run_actor(experiment, stop, first_environment=first))
 
 
-def _serve(experiment: Experiment, stop: StopRequest) -> int:
+def _evaluate(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
+    from corral.launch.evaluator import run_evaluator
+
+    return run_evaluator(experiment, folder, stop)
+
+
+def _holding_a_net(experiment: Experiment, role: Callable[[], int]) -> int:
+    """Run a role that imports TensorFlow."""
     from actor_client.environments import spaces
-    from corral.launch import roles
     from corral.launch.threads import choose_threads
 
     choose_threads(experiment.agent.network, spaces(experiment.environment)[0])
-    return roles.run_server(experiment, stop)
+    return role()
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ _EXPECTED = {
     "corral.protocol.sockets": "AddressError",
     "actor_client.environments": "BadEnvironmentError",
     "learner.checkpoints": "CheckpointError",
+    "learner.learner": "DivergedError",
 }
 
 USER_ERROR = 2

@@ -17,7 +17,7 @@ from typing import Any
 from actor_client.settings import ActorSettings, EnvironmentSettings
 from corral.agents.settings import AgentSettings
 from corral.launch.errors import UserError
-from corral.launch.settings import RunSettings
+from corral.launch.settings import EvaluationSettings, RunSettings
 from inference_server.settings import ServerSettings
 from learner.settings import LearnerSettings
 
@@ -48,6 +48,7 @@ class Experiment:
     actor: ActorSettings = field(default_factory=ActorSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     learner: LearnerSettings = field(default_factory=LearnerSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
 
     def effective(self) -> dict[str, Any]:

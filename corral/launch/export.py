@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from corral.launch.errors import UserError
 from corral.launch.experiment import load_experiment
@@ -16,11 +17,12 @@ from corral.launch.policy import load_policy, policy_file
 from corral.launch.quiet import import_keras
 from corral.launch.threads import choose_threads_for_file
 
-if TYPE_CHECKING:
-    import keras
-
 _MARK = "saved_model.pb"
 """What a SavedModel has in its folder."""
+_NO_ONNX = (
+    "--format onnx: cannot be written yet. Keras 3.15 spells the argmax that chooses an action with operations on "
+    "bits, which tf2onnx 1.17 does not convert. The network without its argmax can be: docs/results.md shows how"
+)
 
 
 def export_policy(folder: Path, form: str, output: Path | None = None, *, force: bool = False) -> Path:
@@ -32,22 +34,19 @@ def export_policy(folder: Path, form: str, output: Path | None = None, *, force:
       force: write over what an earlier export left there.
 
     Raises:
-      UserError: there is no such form or no policy, Keras cannot load it, or `output` cannot be taken.
+      UserError: there is no such form or no policy, Keras cannot load that, or `output` cannot be taken.
       OSError: it cannot be written.
       ImportError: TensorFlow is missing: a SavedModel needs it on any backend.
     """
+    if form == "onnx":
+        raise UserError(_NO_ONNX)
     if form not in FORMATS:
         raise UserError(f"--format {form}: must be {' or '.join(FORMATS)}")
     kind = FORMATS[form]
     policy = policy_file(folder)
     path = folder / kind.default if output is None else output
     kind.check(path, force)
-    build = load_experiment(experiment_file(folder), (), {}).agent.network.build
-    choose_threads_for_file(policy)
-    import_keras()
-    model = load_policy(policy, build)  # nothing is passed on that cannot be loaded
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kind.write(policy, model, path)
+    kind.write(folder, policy, path)
     return path
 
 
@@ -75,15 +74,23 @@ def _taken(path: Path) -> UserError:
     return UserError(f"{path} exists: --force overwrites it, --output PATH writes another")
 
 
-def _copy(policy: Path, model: keras.Model, path: Path) -> None:
+def _copy(folder: Path, policy: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, policy.read_bytes())
 
 
-def _write_saved_model(policy: Path, model: keras.Model, path: Path) -> None:
+def _write_saved_model(folder: Path, policy: Path, path: Path) -> None:
     """Write it beside its place and move it there: a server that looks for new versions never meets half of one."""
+    build = load_experiment(experiment_file(folder), (), {}).agent.network.build
+    choose_threads_for_file(policy)
+    import_keras()
+    model = load_policy(policy, build)
+    path = path.resolve()  # so that it has a name and a folder, "." too
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft, before = (path.with_name(f".{path.name}.{os.getpid()}.{word}") for word in ("new", "old"))
     try:
-        model.export(draft, format="tf_saved_model", verbose=False)
+        with _without_warnings("absl"):  # which name every "." that becomes a "_"
+            model.export(draft, format="tf_saved_model", verbose=False)
         if path.exists():
             path.replace(before)
         try:
@@ -93,8 +100,21 @@ def _write_saved_model(policy: Path, model: keras.Model, path: Path) -> None:
                 before.replace(path)
             raise
     finally:
-        for folder in (draft, before):
-            shutil.rmtree(folder, ignore_errors=True)
+        for rest in (draft, before):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+@contextmanager
+def _without_warnings(name: str) -> Iterator[None]:
+    def is_error(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    logger = logging.getLogger(name)
+    logger.addFilter(is_error)  # its level is set again and again meanwhile
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_error)
 
 
 @dataclass(frozen=True)
@@ -104,12 +124,12 @@ class _Form:
     Attributes:
       default: where it goes within the run's folder.
       check: raises `UserError` where a path cannot be taken.
-      write: writes the policy's file, or the model that it holds, to a path.
+      write: writes a run's policy, given the run's folder and the policy's file, to a path.
     """
 
     default: str
     check: Callable[[Path, bool], None]
-    write: Callable[[Path, keras.Model, Path], None]
+    write: Callable[[Path, Path, Path], None]
 
 
 FORMATS = {

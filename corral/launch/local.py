@@ -14,6 +14,7 @@ from types import FrameType
 
 from corral.launch.clock import process_started
 from corral.launch.errors import USER_ERROR
+from corral.launch.evaluations import Evaluations
 from corral.launch.experiment import Experiment
 from corral.launch.folder import LOGS, RESULT, begin, hold, make_run_folder
 from corral.launch.lifeline import grace_of
@@ -95,6 +96,7 @@ class LocalRun:
             shutil.rmtree(self._sockets, ignore_errors=True)
             raise
         self._children = self._make_children(commands)
+        self._evaluations = Evaluations(self._folder)
         self._logs = {name: LogWatch(child.log) for name, child in self._children.items()}
         addresses = {"server": local.server.address, "learner": local.learner.unrolls_address}
         self._poller = StatusPoller(addresses, fetch)
@@ -122,6 +124,8 @@ class LocalRun:
         processes = range(self._experiment.actor.processes)
         names = [("server", "server", 0), ("learner", "learner", 0)]
         names += [(f"actor-{number}", "actor", number) for number in processes]
+        if self._experiment.evaluation.episodes:
+            names.append(("evaluator", "evaluator", 0))
         return {
             name: Child(
                 name,
@@ -149,6 +153,8 @@ class LocalRun:
                 self._tell_of_resumption(watcher.view)
                 watcher.tell(self._progress(time.monotonic() - process_started()))
                 self._show_errors(watcher.view)
+                for text in self._evaluations.news():
+                    watcher.view.note(text)
                 due = time.monotonic() + PERIOD_S
             self._woken.wait(_PATIENCE_S)
 

@@ -23,7 +23,7 @@ an episode."""
 
 
 def policy_file(folder: Path) -> Path:
-    """The trained policy of the run in `folder`. Raises `UserError` where that is no run's, or has none yet."""
+    """The trained policy of the run in `folder`. Raises `UserError` where there is none."""
     if not folder.exists():
         raise UserError(f"{folder}: no such folder; name a run's, such as one of those in runs/")
     if not folder.is_dir():
@@ -35,6 +35,8 @@ def policy_file(folder: Path) -> Path:
             f"{folder} has no {POLICY} yet: a run writes it when it ends. Let it end, stop it with Ctrl-C, or go "
             f"on with one that was killed: corral run --resume {folder}"
         )
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is no Keras file: it is damaged, or something else under that name")
     return path
 
 
@@ -46,14 +48,12 @@ def load_policy(path: Path, build: str = "") -> keras.Model:
         register themselves there.
 
     Raises:
-      UserError: it is no Keras file, or Keras cannot load it.
+      UserError: Keras cannot load it.
     """
     import keras
 
     import corral.agents.build  # noqa: F401  (Corral's own layer classes register themselves too)
 
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is no Keras file: it is damaged, or something else under that name")
     complaint = _import_classes(build)
     try:
         return keras.models.load_model(path, compile=False)
@@ -89,7 +89,7 @@ class GreedyPolicy:
         fits = [*given.values()] == [*taken.values()] if len(spec.observation) == 1 else given == taken
         if not fits:
             raise UserError(
-                f"the policy takes observations {_shapes(taken)}, the environment gives {_shapes(given)}: it was "
+                f"the policy takes {_shapes(taken)}, the environment gives {_shapes(given)}: it was "
                 "trained on another environment, or that has changed since"
             )
         found = spec.outputs.get("action")

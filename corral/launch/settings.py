@@ -7,6 +7,22 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class EvaluationSettings:
+    """Greedy episodes beside training, by a process of their own. The experiment file's `[evaluation]` table."""
+
+    episodes: int = 0
+    """Episodes of each evaluation, all by one policy version; 0 evaluates nothing."""
+    every_s: float = 10.0
+    """Seconds from the end of one evaluation to the next, of a newer version."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.episodes <= 100_000:
+            raise ValueError(f"episodes must be 0 to 100000, not {self.episodes}")
+        if not 0 <= self.every_s <= 1e6:
+            raise ValueError(f"every_s must be 0 to 1000000 seconds, not {self.every_s}")
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """What is run, until when, and where its results go."""
 

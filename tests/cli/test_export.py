@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.test_command_line import corral_command, error
+from tests.cli.test_command_line import ROOT, corral_command, error
 from tests.support.run_folder import cartpole_run, painted_run, run_folder
 
 
@@ -52,9 +52,8 @@ def test_observations_of_several_leaves(tmp_path: Path) -> None:
 
     path = exported(painted_run(tmp_path / "run"), "--format", "savedmodel")
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-    given = {"where.x": tf.zeros((3, 1)), "door": tf.constant([0, 2, 1], tf.int64)}
-    taken = serve.structured_input_signature[1]
-    assert taken.keys() == given.keys()
+    given = {"where_x": tf.zeros((3, 1)), "door": tf.constant([0, 2, 1], tf.int64)}
+    assert serve.structured_input_signature[1].keys() == given.keys()
     assert serve(**given)["action"].numpy().tolist() == [0, 2, 1]
 
 
@@ -83,10 +82,8 @@ def test_an_earlier_export_is_kept_unless_forced(tmp_path: Path) -> None:
         text = error(corral_command("export", other, *arguments))
         assert text == f"{path} exists: --force overwrites it, --output PATH writes another"
         assert exported(other, *arguments, "--force") == path
-    assert (
-        "where.x"
-        in tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"].structured_input_signature[1]
-    )
+    serve = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"]
+    assert serve.structured_input_signature[1].keys() == {"door", "where_x"}
     assert (tmp_path / "mine.keras").read_bytes() == (other / "policy.keras").read_bytes()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["mine.keras", "other", "run", "saved"]
 
@@ -106,8 +103,7 @@ def test_an_earlier_export_is_kept_unless_forced(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_told(form: str, output: str, text: str, tmp_path: Path) -> None:
-    run = run_folder(tmp_path / "run")
-    (run / "policy.keras").touch()
+    run = cartpole_run(tmp_path / "run")
     (tmp_path / "folder.keras").mkdir()
     (tmp_path / "folder.keras" / "mine").touch()
     (tmp_path / "file").touch()
@@ -115,6 +111,13 @@ def test_mistakes_are_told(form: str, output: str, text: str, tmp_path: Path) ->
     told = error(corral_command("export", run, "--format", form, "--output", path, "--force"))
     assert told == text.format(output=path)
     assert (tmp_path / "folder.keras" / "mine").exists()
+
+
+def test_onnx_is_refused_with_the_reason(tmp_path: Path) -> None:
+    text = error(corral_command("export", tmp_path, "--format", "onnx"))
+    assert text.startswith("--format onnx: cannot be written yet. Keras 3.15 spells the argmax")
+    assert text.endswith("docs/results.md shows how")
+    assert "\n## corral export" in (ROOT / "docs" / "results.md").read_text()
 
 
 def test_a_run_without_a_policy(tmp_path: Path) -> None:

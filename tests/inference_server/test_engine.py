@@ -20,7 +20,7 @@ def act(engine: Engine, rows: int) -> np.ndarray:
     observation = {"observation": np.arange(32, dtype=np.int64).reshape(8, 4)}
     state = {"seen": np.zeros(8, np.int32)}
     first, noise = np.ones(8, bool), np.zeros((8, 0), np.float32)
-    outputs, next_state = engine.act(rows, observation, state, first, noise, noise)
+    outputs, next_state = engine.act(rows, observation, state, first, noise, np.zeros((8, 1), np.float32))
     np.testing.assert_array_equal(outputs["echo"], observation["observation"][:rows])
     assert next_state["seen"].tolist() == [1] * rows
     return outputs["stamp"]

@@ -24,11 +24,17 @@ LENGTH = 4
 
 
 def replay_of(
-    unrolls: int, sample: int, length: int = LENGTH, overlap: int = 1, parts: Any = PARTS, **settings: Any
+    unrolls: int,
+    sample: int,
+    length: int = LENGTH,
+    overlap: int = 1,
+    parts: Any = PARTS,
+    context: int = 0,
+    **settings: Any,
 ) -> Replay:
     """A replay with room for that many unrolls."""
     steps = unrolls * (length + 1 - overlap)
-    return Replay(ReplaySettings(capacity=steps, min_size=1, **settings), parts, length, sample, overlap)
+    return Replay(ReplaySettings(capacity=steps, min_size=1, **settings), parts, length, sample, overlap, context)
 
 
 def unrolls(*numbers: int, length: int = LENGTH, last: tuple[int, ...] = ()) -> Leaves:
@@ -80,6 +86,21 @@ def test_none_begins_behind_the_end_of_an_episode() -> None:
     # The transition 11 -> 12 joins two episodes. A LAST that a sequence only comes to is part of it.
     assert set(drawn(replay)) == {10, 12, 20, 21, 22}
     assert (replay.steps, replay.sequences, replay.inserted) == (8, 5, 5)
+
+
+def test_what_only_comes_before_a_sequence_may_hold_an_end() -> None:
+    replay = replay_of(2, sample=3, context=2)
+    replay.add(unrolls(1, last=(0, 1)))  # of 12 -> 13 and 13 -> 14 neither joins two episodes
+    replay.add(unrolls(2, last=(3,)))  # 23 -> 24 does
+    assert set(drawn(replay)) == {10, 11, 20}
+    assert replay.sequences == 3
+
+
+def test_a_single_transition_behind_what_comes_before_it_has_no_end_in_front() -> None:
+    replay = replay_of(2, sample=LENGTH, context=3)
+    replay.add(unrolls(1, last=(3,)))
+    replay.add(unrolls(2, last=(2,)))
+    assert set(drawn(replay)) == {20}
 
 
 def test_single_transitions_have_no_end_in_front_either() -> None:

@@ -117,6 +117,36 @@ def test_batches_are_cut_out_of_parcels_of_any_size(source: UnrollSource, server
     assert source.next(1, timeout_s=0) is None
 
 
+def taken(source: UnrollSource, most: int) -> list[int]:
+    leaves = source.take(most, timeout_s=20)
+    assert leaves is not None
+    assert list(leaves) == [name for part in PARTS.values() for name in part]
+    np.testing.assert_array_equal(leaves["output/action"], leaves["reward"])
+    np.testing.assert_array_equal(leaves["state/h"], leaves["reward"][0])
+    return leaves["reward"][0].astype(int).tolist()
+
+
+def test_as_many_are_taken_as_there_are_and_are_asked_for(source: UnrollSource, server: FakeServer) -> None:
+    assert source.take(4, timeout_s=0) is None
+    server.deliver(1, 1, 2, 3)
+    server.deliver(2, 4, 5)
+    assert taken(source, 4) == [1, 2, 3, 4]
+    assert taken(source, 4) == [5]
+    assert source.take(4, timeout_s=0) is None
+    server.deliver(3, 6, 7)
+    assert taken(source, 1) == [6]
+    assert numbers(source, 1) == [7]
+
+
+def test_taking_makes_room(source: UnrollSource, server: FakeServer) -> None:
+    server.deliver(1, 1, 2, 3, 4, 5, 6)
+    server.send(*server.parcel(2, 7))
+    assert server.silent()
+    assert taken(source, 1) == [1]
+    assert unpack_header(server.receive()[0]).sequence == 2
+    assert taken(source, 10) == [2, 3, 4, 5, 6, 7]
+
+
 def test_a_parcel_that_comes_twice_is_acknowledged_twice_and_counted_once(
     source: UnrollSource, server: FakeServer
 ) -> None:

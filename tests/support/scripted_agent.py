@@ -17,7 +17,8 @@ UNROLL_LENGTH = 7
 
 
 class ScriptedAgent(AgentBase):
-    """Acts by rule. Its only weight is a number that it stamps on every output; its state counts observations."""
+    """Acts by rule. Its only weight is a number that it stamps on every output; its state counts observations. An
+    environment explores by its number, which every output repeats."""
 
     def __init__(self) -> None:
         observation = TensorSpec((4,), "int64", -1.0, float(2**62))
@@ -29,8 +30,10 @@ class ScriptedAgent(AgentBase):
                 "echo": TensorSpec((4,), "int64"),
                 "stamp": TensorSpec((), "float32"),
                 "seen": TensorSpec((), "int32"),
+                "number": TensorSpec((), "float32"),
             },
             state={"seen": TensorSpec((), "int32")},
+            explore=1,
             unroll_length=UNROLL_LENGTH,
         )
         one = keras.Input((1,))
@@ -42,11 +45,14 @@ class ScriptedAgent(AgentBase):
     def initial_state(self, batch: int) -> dict[str, Any]:
         return {"seen": np.zeros(batch, np.int32)}
 
+    def exploration(self, environment: np.ndarray) -> np.ndarray:
+        return environment[:, None].astype(np.float32)
+
     def act(self, call: Any, observation: Any, state: Any, first: Any, noise: Any, explore: Any) -> Any:
         seen = observation["observation"]
         action = (seen[:, 0] + 3 * seen[:, 1] + seen[:, 2]) % ACTIONS
         stamp = ops.reshape(call("policy", ops.ones_like(ops.cast(seen[:, :1], "float32"))), (-1,))
-        outputs = {"action": action, "echo": seen, "stamp": stamp, "seen": state["seen"]}
+        outputs = {"action": action, "echo": seen, "stamp": stamp, "seen": state["seen"], "number": explore[:, 0]}
         return outputs, {"seen": state["seen"] + 1}
 
     def losses(self, call: Any, target: Any, batch: Any) -> Any:

@@ -74,16 +74,19 @@ class Witness:
     Attributes:
       steps: transitions seen.
       followed: who -> `(episode, step)` of the last observation seen.
+      numbers: who -> the number by which it explores.
     """
 
     def __init__(self) -> None:
         self.steps = 0
         self.followed: dict[int, tuple[int, int]] = {}
+        self.numbers: dict[int, float] = {}
         self._reset: set[int] = set()
 
     def expect_reset(self) -> None:
         """The server has died: once, every environment may go on with the start of a later episode."""
         self._reset = set(self.followed)
+        self.numbers.clear()
 
     def see(self, unroll: Unroll) -> None:
         """Check every column of a batch. Raises `AssertionError`, saying where."""
@@ -122,6 +125,8 @@ class Witness:
         if not last:
             assert unroll.output["stamp"][index, column] == unroll.version[index, column]
             assert unroll.output["seen"][index, column] == step
+            number = float(unroll.output["number"][index, column])
+            assert self.numbers.setdefault(who, number) == number, "it explores by another's number"
 
     def _see_transition(self, unroll: Unroll, column: int, index: int) -> None:
         before = unroll.observation["observation"][index - 1, column].tolist()

@@ -33,6 +33,8 @@ from corral.protocol.specs import Spec, TensorSpec
 _ALIGNMENT = 64
 _WORTH = 0.8
 """What share of the time in the calling thread other threads must need, to be used."""
+_LONG_S = 0.1
+"""Calls that take longer are tried once."""
 _TRIALS = 7
 """Calls of each executor, of which the fastest counts."""
 
@@ -90,7 +92,9 @@ class Trainer(TrainerBase):
         self._everything = _Variables(name_everything(nets, targets, optimizers, self._step))
 
     def _compile(self, examples: Sequence[np.ndarray]) -> _Function:
-        return _Function(self._train, examples)
+        function = _Function(self._train, examples)
+        function.choose_executor(examples)  # on batches that are refused, like the first: nothing changes
+        return function
 
     def _compile_preparation(self, examples: Sequence[np.ndarray]) -> _Function:
         return _Function(self._prepare, examples)
@@ -223,6 +227,8 @@ class _Function:
         here = ("StatefulPartitionedCall", self._call_attributes())
         taken = {elsewhere: math.inf, here: math.inf}
         for _ in range(_TRIALS):
+            if taken[elsewhere] > _LONG_S and taken[here] < math.inf:
+                break  # what takes so long gains nothing by a few microseconds, and would take for ever to start
             for way in taken:
                 self._operation, self._attributes = way
                 begun = time.perf_counter()
