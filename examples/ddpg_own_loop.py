@@ -14,7 +14,7 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -98,16 +98,18 @@ class DDPG:
     def __init__(self, observation: Spec, action: TensorSpec) -> None:
         sizes = observation["observation"].size, action.size
         self.actor, self.critic = Actor(*sizes), Critic(*sizes)
-        self.limit = np.max(action.maximum)  # actions come in from minus this to this
+        self.limit = float(np.max(action.maximum))  # unrolls hold actions from minus this to this
         self.memory: deque[Transition] = deque(maxlen=MEMORY)
 
     def learn(self) -> None:
         """One update of all networks, on a batch that is drawn from memory."""
-        batch = Transition(*zip(*random.sample(self.memory, BATCH), strict=True))
-        self._update(*(np.array(leaf, np.float32) for leaf in batch))
+        batch = zip(*random.sample(self.memory, BATCH), strict=True)
+        self._update(*(np.array(each, np.float32) for each in batch))
 
     @tf.function
-    def _update(self, state: Any, action: Any, reward: Any, discount: Any, end: Any) -> None:
+    def _update(
+        self, state: tf.Tensor, action: tf.Tensor, reward: tf.Tensor, discount: tf.Tensor, end: tf.Tensor
+    ) -> None:
         following = tf.tanh(self.actor.target(end)["mean"])
         goal = reward + discount * self.critic.target([end, following])["q"][:, 0]
         with tf.GradientTape() as tape:

@@ -218,10 +218,10 @@ class Learner:
         metrics, priorities = self._trainer.step(sample.unroll, sample.weights)
         self._feed.learned(sample, priorities)
         self.progress.add_training_step(sample.unroll, metrics)
-        if not metrics["finite"]:
+        if metrics["finite"]:
+            self._refusals = 0
+        else:
             self._refused(metrics)
-            return
-        self._refusals = 0
         if self.progress.training_steps % self._settings.publish_every == 0:
             self._publish()
         if self._clock() - self._saved_at >= self._settings.checkpoint_every_s:

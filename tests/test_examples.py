@@ -1,14 +1,29 @@
-"""Each example runs: the learner's two ends by themselves, and a training loop around both."""
+"""Each example runs: every experiment cut short, and the learner's two ends by themselves.
+
+README's tests run the training loop around both.
+"""
 
 from __future__ import annotations
 
+import json
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.support.command import Workplace, workplace
+from tests.support.command import ROOT, Workplace, workplace
+
+EXPERIMENTS = sorted(path.name for path in (ROOT / "examples").glob("*.toml"))
+CUT_SHORT = {
+    "run.max_env_steps": 1200,
+    "actor.processes": 1,
+    # Some training steps from a replay in so few environment steps, which wait for them.
+    "learner.replay.min_size": 200,
+    "learner.replay.samples_per_insert": 8,
+    "learner.replay.slack": 200,
+}
 
 
 @pytest.fixture
@@ -45,6 +60,23 @@ def line_of(process: subprocess.Popen[str], text: str) -> str:
         if text in line:
             return line
     raise AssertionError(f"it ended without saying {text!r}")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_cut_short(place: Workplace, name: str) -> None:
+    del place.environment["CORRAL_RUN__TARGET_RETURN"]
+    overrides = [f"--set={key}={value}" for key, value in CUT_SHORT.items()]
+    ran = place.corral("run", f"examples/{name}", *overrides)
+    # What has no target ends well; what has one cannot have reached it.
+    target = tomllib.loads((ROOT / "examples" / name).read_text())["run"].get("target_return")
+    assert ran.returncode == (0 if target is None else 1), ran.stdout + ran.stderr
+    assert "finished: mean return" in ran.stdout or "not solved (target" in ran.stdout
+    last = json.loads((place.run_folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["learner/training_steps"] > 0
+    assert last["env_steps"] >= CUT_SHORT["run.max_env_steps"]
+    assert (place.run_folder / "policy.keras").exists()
+    assert list((place.run_folder / "checkpoints").glob("*.npz"))
+    assert place.leftovers() == []
 
 
 def test_reading_unrolls_and_pushing_weights(place: Workplace) -> None:

@@ -28,6 +28,8 @@ COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
 ELSEWHERE = {
     "make test": "test_make_test",
     "docker compose up": "tests/test_compose.py",
+    "corral run examples/cartpole_ppo.toml": "tests/test_examples.py",
+    "corral run examples/pendulum_ddpg.toml": "tests/test_examples.py",
     "CORRAL_SERVER_ADDRESS=tcp://HOST:5555 docker compose -f docker-compose.actors.yml up": "tests/test_compose.py",
 }
 """Commands that are not run here, as they stand, and where what they do is tested."""

@@ -58,7 +58,7 @@ def evaluate(
     import_keras()
     model = load_policy(file, experiment.agent.network.build)
     told = {"run": str(run), "policy": str(file), "environment": experiment.environment.label, "seed": seed}
-    told |= _played(model, experiment.environment, episodes, seed, video)
+    told |= _played(model, experiment.environment, experiment.agent.frame_stack, episodes, seed, video)
     say(json.dumps(told, indent=2) if as_json else as_table(told))
 
 
@@ -82,7 +82,12 @@ def as_table(told: dict[str, Any]) -> str:
 
 
 def _played(
-    model: keras.Model, environment: EnvironmentSettings, episodes: int, seed: int, video: Path | None
+    model: keras.Model,
+    environment: EnvironmentSettings,
+    frames: int,
+    episodes: int,
+    seed: int,
+    video: Path | None,
 ) -> dict[str, Any]:
     """The figures of the episodes, and of the film where there is one."""
     from actor_client.environments import spaces
@@ -90,7 +95,7 @@ def _played(
     from corral.launch.film import film_episode
     from corral.launch.policy import GreedyPolicy
 
-    policy = GreedyPolicy(model, *spaces(environment))
+    policy = GreedyPolicy(model, *spaces(environment), frames)
     film = None
     if video is not None:  # first: what cannot be filmed is said at once
         film = film_episode(environment, policy.player(1), video, seed=start_seeds(seed, 1)[0])

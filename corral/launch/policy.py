@@ -52,7 +52,7 @@ def load_policy(path: Path, build: str = "") -> keras.Model:
     """
     import keras
 
-    import corral.agents.build  # noqa: F401  (Corral's own layer classes register themselves too)
+    import corral.agents.networks  # noqa: F401  (Corral's own layer classes register themselves too)
 
     complaint = _import_classes(build)
     try:
@@ -69,15 +69,21 @@ class GreedyPolicy:
         dictionary with "action" and the next state.
       observation: one row of what the environments give.
       action: what they take.
+      frames: newest frames of each image that the model sees, where environments show one at a time.
 
     Raises:
       UserError: the model takes other observations, or gives no such action.
     """
 
-    def __init__(self, model: keras.Model, observation: Spec, action: TensorSpec) -> None:
+    def __init__(self, model: keras.Model, observation: Spec, action: TensorSpec, frames: int = 1) -> None:
         from corral.agents import ModelAgent
+        from corral.agents.frames import stacked_spec
         from corral.agents.networks import input_name
 
+        self._shown = observation
+        if frames > 1:
+            observation = stacked_spec(observation, frames)
+        self._seen = observation
         try:
             spec = ModelAgent(model).spec
         except ValueError as error:
@@ -107,10 +113,18 @@ class GreedyPolicy:
         from corral.agents.networks import feed
 
         state = {name: leaf.zeros(rows) for name, leaf in self._state.items()}
+        stacks = {
+            name: leaf.zeros(rows) for name, leaf in self._seen.items() if leaf.shape != self._shown[name].shape
+        }
 
         def act(observation: Mapping[str, np.ndarray], first: np.ndarray) -> np.ndarray:
             for leaf in state.values():
                 leaf[first] = 0  # where every state begins
+            for name, leaf in stacks.items():
+                newest = observation[name].reshape(*leaf.shape[:-1], -1)
+                leaf[first] = 0
+                leaf[...] = np.concatenate([leaf[..., newest.shape[-1] :], newest], axis=-1)
+            observation = {**observation, **stacks}
             outputs = self._model.predict_on_batch(feed(self._model, {**observation, **state}))
             for name, leaf in state.items():
                 leaf[:] = outputs[name]

@@ -72,9 +72,15 @@ def run_learner(
     from learner.learner import Learner
 
     keras.utils.set_random_seed(experiment.run.seed)  # the first weights are drawn here, and nowhere else
+    agent = agent_of(experiment)
+    if experiment.learner.batch_unrolls % agent.spec.minibatches:
+        raise UserError(
+            f"learner.batch_unrolls = {experiment.learner.batch_unrolls} cannot be cut into "
+            f"{agent.spec.minibatches} minibatches of one size: change it, or agent.ppo.minibatches"
+        )
     learner = Learner(
         experiment.learner,
-        agent_of(experiment),
+        agent,
         experiment.agent.optimizer,
         target_return=experiment.run.target_return,
         max_env_steps=experiment.run.max_env_steps,

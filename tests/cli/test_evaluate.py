@@ -15,7 +15,7 @@ from corral.launch.evaluation import shares_of, start_seeds
 from tests.cli.test_command_line import ROOT, corral_command, error
 from tests.support.models import save_two_headed_model
 from tests.support.painted_environment import LONG, SHORT
-from tests.support.run_folder import cartpole_run, painted_run, run_folder
+from tests.support.run_folder import cartpole_run, painted_run, run_folder, untrained_run
 
 
 def returns_one_by_one(policy: Path, episodes: int, seed: int) -> list[float]:
@@ -150,6 +150,13 @@ def test_a_policy_that_does_not_fit(tmp_path: Path) -> None:
     assert error(corral_command("evaluate", run)).startswith(
         'the policy gives no "action", the environment takes int64'
     )
+
+
+def test_a_recurrent_policy_of_normalised_observations(tmp_path: Path) -> None:
+    run = untrained_run(tmp_path / "run", core="lstm", core_units=8, normalize=True)
+    done = corral_command("evaluate", run, "--episodes", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    assert 8 <= json.loads(done.stdout)["min_return"] <= 500
 
 
 def test_the_environment_is_the_runs_own(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.cli.test_command_line import ROOT, corral_command, error
-from tests.support.run_folder import cartpole_run, painted_run, run_folder
+from tests.support.run_folder import cartpole_run, painted_run, run_folder, untrained_run
 
 
 def exported(*arguments: object, **environment: str) -> Path:
@@ -55,6 +55,20 @@ def test_observations_of_several_leaves(tmp_path: Path) -> None:
     given = {"where_x": tf.zeros((3, 1)), "door": tf.constant([0, 2, 1], tf.int64)}
     assert serve.structured_input_signature[1].keys() == given.keys()
     assert serve(**given)["action"].numpy().tolist() == [0, 2, 1]
+
+
+def test_a_recurrent_policy_takes_its_state_and_gives_the_next(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    run = untrained_run(tmp_path / "run", core="lstm", core_units=8, normalize=True)
+    path = exported(run, "--format", "savedmodel", "--output", tmp_path / "saved" / "7")
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    nothing = tf.zeros((3, 8))
+    served = serve(observation=tf.constant(observations(3)), h=nothing, c=nothing)
+    assert served["action"].shape == (3,)
+    assert served["h"].shape == served["c"].shape == (3, 8)
+    again = serve(observation=tf.constant(observations(3)), h=served["h"], c=served["c"])
+    assert not np.allclose(again["h"], served["h"])
 
 
 def test_a_keras_file(tmp_path: Path) -> None:

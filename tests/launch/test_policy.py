@@ -99,3 +99,21 @@ def test_layers_that_nobody_registers_are_told(tmp_path: Path) -> None:
     assert told.endswith(
         "(agent.network.build = 'nowhere:build' cannot be imported: ModuleNotFoundError: No module named 'nowhere')"
     )
+
+
+def test_frames_are_stacked_for_the_model_as_in_training(tmp_path: Path) -> None:
+    frames = {"observation": TensorSpec((2, 2), "uint8", 0, 255)}
+    seen = keras.Input((2, 2, 3), dtype="uint8", name="observation")
+    oldest, newest = (keras.ops.cast(seen[:, 0, 0, place], "int32") for place in (0, 2))
+    model = keras.Model({"observation": seen}, {"action": 10 * oldest + newest})
+    act = GreedyPolicy(model, frames, TensorSpec((), "int32", 0, 99), 3).player(2)
+    shown = [(1, 5, True, True), (2, 6, False, False), (3, 7, False, True), (4, 8, False, False)]
+    actions = [
+        act(
+            {"observation": np.array([np.full((2, 2), one), np.full((2, 2), other)], np.uint8)},
+            np.array([one_begins, other_begins]),
+        ).tolist()
+        for one, other, one_begins, other_begins in shown
+    ]
+    # The second row begins anew at its 7: what came before is not shown.
+    assert actions == [[1, 5], [2, 6], [13, 7], [24, 8]]

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from corral.agents import AgentSettings, NetworkSettings, OptimizerSettings, VTraceAgent, load_backend
+from corral.agents.agent import Batch, Call, Losses
 from corral.protocol import AddressError, TensorSpec, fetch_status
 from learner import Learner, LearnerSettings, UnrollSource
 from learner.checkpoints import CheckpointError, load, load_newest
-from learner.learner import LearnerResult
+from learner.learner import REFUSALS, DivergedError, LearnerResult
 from learner.settings import ReplaySettings
 from tests.support.processes import process, until
 
@@ -326,3 +327,35 @@ def test_an_address_in_use_leaves_nobody_listening(tmp_path: Path) -> None:
         )
     assert not list(tmp_path.iterdir())
     assert threading.active_count() == before
+
+
+class Diverging(VTraceAgent):
+    """Loses its numbers for good from the fourth training step on."""
+
+    def losses(self, call: Call, target: Call, batch: Batch) -> Losses:
+        losses = super().losses(call, target, batch)
+        spoilt = keras.ops.where(batch.step >= 3, float("nan"), 1.0)
+        return losses._replace(groups={name: loss * spoilt for name, loss in losses.groups.items()})
+
+
+def test_training_that_diverges_goes_back_and_then_gives_up(
+    place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = AgentSettings(unroll_length=5, network=NetworkSettings(hidden=(8,)))
+    learner = Learner(
+        place.settings(max_rollbacks=2, checkpoint_every_s=1000.0),
+        Diverging(settings, OBSERVATION, ACTION),
+        OptimizerSettings(),
+        target_return=None,
+        max_env_steps=10**9,
+        folder=tmp_path,
+    )
+    with pytest.raises(
+        DivergedError, match=r"20 training steps in a row .* 2 times the last checkpoint did not help"
+    ):
+        learner.run()
+    went_back = [record.getMessage() for record in caplog.records if "going on with the nets of" in record.message]
+    assert [text[-8:] for text in went_back] == ["(1 of 2)", "(2 of 2)"]
+    assert "loss = nan" in went_back[0]
+    # Three good steps before each time, none of which the checkpoint knew.
+    assert learner.progress.training_steps == 3 * (3 + REFUSALS)

@@ -38,6 +38,24 @@ def cartpole_run(folder: Path) -> Path:
     return folder
 
 
+def untrained_run(folder: Path, environment: str = "CartPole-v1", name: str = "vtrace", **network: Any) -> Path:
+    """With the first policy of an agent that Corral builds.
+
+    Args:
+      name: the algorithm.
+      network: `[agent.network]`.
+    """
+    from actor_client.environments import spaces
+    from corral.agents import build_agent
+    from corral.agents.settings import AgentSettings, NetworkSettings
+    from learner.policy_file import save_policy
+
+    settings = AgentSettings(name=name, network=NetworkSettings(**network))  # type: ignore[arg-type]
+    agent = build_agent(settings, *spaces(EnvironmentSettings(environment)))
+    save_policy(agent, run_folder(folder, environment) / POLICY)
+    return folder
+
+
 def painted_run(folder: Path, environment: str = PAINTED, **kwargs: Any) -> Path:
     """With a policy that always names the door of a `PaintedEnvironment`."""
     import keras
