@@ -38,7 +38,7 @@ class SumTree:
         nodes = np.asarray(index) + self._leaves
         self._sums[nodes] = value
         for _ in range(self._levels):
-            nodes = np.unique(nodes >> 1)
+            nodes = nodes >> 1  # those of two children twice: sorting them out takes longer
             self._sums[nodes] = self._sums[2 * nodes] + self._sums[2 * nodes + 1]
 
     def find(self, mass: np.ndarray) -> np.ndarray:
