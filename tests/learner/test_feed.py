@@ -260,3 +260,22 @@ def test_another_replays_state_is_refused() -> None:
     assert batches(first) > 0
     with pytest.raises(ValueError, match="the replay was of another size"):
         second.restore(first.state())
+
+
+def test_unrolls_of_too_old_a_policy_are_dropped_and_counted() -> None:
+    # Unroll n was acted by versions 10 n to 10 n + 3; what stands at its last index belongs to the next.
+    source = Source(6)
+    feed = FreshFeed(source, 2, max_lag=25, version=lambda: 45)  # type: ignore[arg-type]
+    got = [sample for _ in range(6) if (sample := feed.next()) is not None]
+    assert [sample.unroll.version[0].tolist() for sample in got] == [[20, 30], [40, 50]]
+    assert feed.figures() == {"unrolls_too_old": 2}
+
+
+def test_an_index_at_which_nobody_acted_has_no_age() -> None:
+    leaves = unrolls(1, 3)
+    leaves["version"][1], leaves["step_type"][1] = 0, StepType.LAST
+    source = Source()
+    source._waiting = [leaves]
+    feed = FreshFeed(source, 1, max_lag=5, version=lambda: 33)  # type: ignore[arg-type]
+    assert feed.next() is not None
+    assert feed.too_old == 0
