@@ -14,7 +14,6 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -67,14 +66,8 @@ class Critic(Net):
         super().__init__(keras.Model([state, action], {"q": layers.Dense(1)(hidden)}))
 
 
-class Transition(NamedTuple):
-    """What was done in a state, what the steps from there to `end` earned, and what a value there is worth now."""
-
-    state: np.ndarray
-    action: np.ndarray
-    reward: float
-    discount: float
-    end: np.ndarray
+Transition = tuple[np.ndarray, np.ndarray, float, float, np.ndarray]
+"""State, action, the rewards from there to an end, what a value there is worth now, and the state there."""
 
 
 def transitions(unroll: Unroll, steps: int) -> Iterator[Transition]:
@@ -89,7 +82,7 @@ def transitions(unroll: Unroll, steps: int) -> Iterator[Transition]:
             discount *= GAMMA * unroll.discount[end, column]
             if last[end, column]:
                 break
-        yield Transition(state[start, column], action[start, column], reward, discount, state[end, column])
+        yield state[start, column], action[start, column], reward, discount, state[end, column]
 
 
 class DDPG:
@@ -107,9 +100,8 @@ class DDPG:
         self._update(*(np.array(each, np.float32) for each in batch))
 
     @tf.function
-    def _update(
-        self, state: tf.Tensor, action: tf.Tensor, reward: tf.Tensor, discount: tf.Tensor, end: tf.Tensor
-    ) -> None:
+    def _update(self, *batch: tf.Tensor) -> None:
+        state, action, reward, discount, end = batch
         following = tf.tanh(self.actor.target(end)["mean"])
         goal = reward + discount * self.critic.target([end, following])["q"][:, 0]
         with tf.GradientTape() as tape:

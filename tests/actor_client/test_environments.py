@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
+from types import ModuleType
 from typing import Any
 
 import gymnasium
@@ -131,6 +133,36 @@ def test_the_native_vector_form_is_taken_where_there_is_one() -> None:
     assert isinstance(make_group(EnvironmentSettings("Acrobot-v1"), 2), SingleGroup)
     with pytest.raises(BadEnvironmentError, match="no vector form"):
         make_group(EnvironmentSettings("Acrobot-v1", vectorization="native"), 2)
+
+
+def module_of(monkeypatch: pytest.MonkeyPatch, **functions: Any) -> str:
+    """The name of a module that has nothing but these, for one test."""
+    module = ModuleType("tests.of_functions")
+    vars(module).update(functions)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module.__name__
+
+
+def test_a_function_has_its_vector_form_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = module_of(monkeypatch, make=ScriptedEnvironment, make_vector=make_vector, make_one=ScriptedEnvironment)
+    native = make_group(EnvironmentSettings(f"{both}:make"), 2)
+    assert isinstance(native, VectorGroup)
+    assert native.size == 2
+    assert isinstance(make_group(EnvironmentSettings(f"{both}:make", vectorization="none"), 2), SingleGroup)
+    assert isinstance(make_group(EnvironmentSettings(f"{both}:make_one"), 2), SingleGroup)
+    with pytest.raises(BadEnvironmentError, match="make_one has no vector form"):
+        make_group(EnvironmentSettings(f"{both}:make_one", vectorization="native"), 2)
+
+
+def test_a_vector_form_of_another_environment_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unlike = module_of(monkeypatch, make=lambda: gymnasium.make("CartPole-v1"), make_vector=make_vector)
+    text = r"'observation' is int64\[4\].* here and float32\[4\].* there"
+    with pytest.raises(BadEnvironmentError, match=text):
+        make_group(EnvironmentSettings(f"{unlike}:make", vectorization="native"), 2)
+    assert isinstance(make_group(EnvironmentSettings(f"{unlike}:make"), 2), SingleGroup)
+    assert "single environments are stepped, one after another" in caplog.text
 
 
 def test_cartpole_natively_and_singly_agree_step_by_step() -> None:

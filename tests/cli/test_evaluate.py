@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from corral.launch.evaluation import shares_of, start_seeds
-from tests.cli.test_command_line import ROOT, corral_command, error
+from tests.cli.test_command_line import corral_command, error
 from tests.support.models import save_two_headed_model
 from tests.support.painted_environment import LONG, SHORT
 from tests.support.run_folder import cartpole_run, painted_run, run_folder, untrained_run
@@ -174,8 +174,3 @@ def test_without_keras_it_says_what_to_install(tmp_path: Path) -> None:
 def test_help() -> None:
     done = corral_command("evaluate", "--help")
     assert all(word in done.stdout for word in ("--episodes", "--seed", "--video", ".gif", "--json"))
-
-
-def test_the_documented_commands_are_those_tested() -> None:
-    page = (ROOT / "docs" / "results.md").read_text()
-    assert "corral evaluate runs/cartpole-20261124-120000 --video episode.gif" in page
