@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install run test bench lint clean
+.PHONY: help install run test test-long bench lint clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,8 +19,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: $(INSTALLED)  ## Train CartPole-v1 with a server, a learner and several actors
 	$(BIN)/corral run examples/cartpole.toml
 
-test: $(INSTALLED)  ## Run the whole test suite
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## Run the tests, but for those that take minutes
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: $(INSTALLED)  ## Run the others: containers, test hosts, JAX, clean installs, every example
+	$(BIN)/python -m pytest -m long
 
 bench: $(INSTALLED)  ## Measure everything in benchmarks/RESULTS.md again (half an hour; peers where they are installed)
 	$(BIN)/python benchmarks/targets.py

@@ -18,7 +18,7 @@ from tests.support.command import ROOT
 from tests.support.engine import Project, docker, is_well, require_engine
 from tests.support.processes import until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
 PORT = 5555
 # Steps that teach nothing: minutes of training beyond the end may as well unlearn it all.

@@ -64,6 +64,7 @@ def line_of(process: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(f"it ended without saying {text!r}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_cut_short(place: Workplace, name: str) -> None:
     del place.environment["CORRAL_RUN__TARGET_RETURN"]

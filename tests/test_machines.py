@@ -19,6 +19,8 @@ from tests.support.command import ROOT, Workplace, workplace
 from tests.support.hosts import Host, HostProcess, hosts
 from tests.support.processes import until
 
+pytestmark = pytest.mark.long
+
 PAGE = (ROOT / "docs/machines.md").read_text()
 # As they stand on the page, where each machine has the name of what runs there.
 SERVER = "corral server examples/cartpole.toml --address tcp://0.0.0.0:5555 --insecure"

@@ -14,6 +14,8 @@ import pytest
 from tests.support.models import save_two_headed_model
 from tests.support.processes import process, until_serving
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -77,7 +77,7 @@ def test_make_run(place: Workplace) -> None:
 def test_make_test() -> None:
     # Running the suite within the suite would not end: what make would do is enough.
     would = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert ".venv/bin/python -m pytest" in would.stdout.splitlines()
+    assert '.venv/bin/python -m pytest -m "not long"' in would.stdout.splitlines()
 
 
 def test_serving_a_model_of_ones_own(place: Workplace) -> None:

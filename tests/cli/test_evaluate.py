@@ -17,6 +17,8 @@ from tests.support.models import save_two_headed_model
 from tests.support.painted_environment import LONG, SHORT
 from tests.support.run_folder import cartpole_run, painted_run, run_folder, untrained_run
 
+pytestmark = pytest.mark.long
+
 
 def returns_one_by_one(policy: Path, episodes: int, seed: int) -> list[float]:
     """What the same episodes of CartPole earn, a row at a time."""

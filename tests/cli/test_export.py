@@ -10,6 +10,8 @@ import pytest
 from tests.cli.test_command_line import ROOT, corral_command, error
 from tests.support.run_folder import cartpole_run, painted_run, run_folder, untrained_run
 
+pytestmark = pytest.mark.long
+
 
 def exported(*arguments: object, **environment: str) -> Path:
     """Where the command says that it has written."""

@@ -12,6 +12,8 @@ import pytest
 from tests.cli.test_command_line import CARTPOLE, corral_command, error
 from tests.support.command import Workplace, workplace
 
+pytestmark = pytest.mark.long
+
 SMALLEST = ("--seconds", "0.3", "--rounds", "1", "--timeouts", "0,500")
 
 
