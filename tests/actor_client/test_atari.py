@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import ale_py
@@ -25,6 +29,7 @@ from actor_client.settings import EnvironmentSettings
 from corral.protocol import ENDED, RowFlags
 from tests.support.command import ROOT
 
+PAGE = (ROOT / "docs" / "environments.md").read_text()
 MAKE = "actor_client.atari:make"
 FORMS = ["none", "native"]
 
@@ -227,3 +232,25 @@ def test_mujoco_steps() -> None:
     rows = group.step(np.arange(2), np.ones((2, 6), np.float32))
     assert rows.observation["observation"].shape == (2, 17)
     assert np.isfinite(rows.reward).all()
+
+
+def test_the_page_lists_every_argument() -> None:
+    listed = dict(re.findall(r"^\| `(\w+)` \| (\S*) ?\|", PAGE, re.MULTILINE))
+    arguments = {
+        name: "" if parameter.default is parameter.empty else str(parameter.default).lower()
+        for name, parameter in inspect.signature(make).parameters.items()
+        if name != "render_mode"
+    }
+    assert listed == arguments
+    vector = list(inspect.signature(make_vector).parameters.values())
+    assert vector[1:] == list(inspect.signature(make).parameters.values()), "arguments are the same for both"
+
+
+def test_the_function_of_the_page_makes_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "my_module.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    tables = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)]
+    assert [table["environment"]["id"] for table in tables] == [MAKE, "my_module:make"]
+    for table in tables:
+        assert make_group(EnvironmentSettings(**table["environment"]), 1).size == 1
