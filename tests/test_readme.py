@@ -16,6 +16,8 @@ from tests.support.models import save_two_headed_model
 from tests.support.processes import until_serving
 from tests.test_examples import line_of, started
 
+pytestmark = pytest.mark.long
+
 README = (ROOT / "README.md").read_text()
 AGENTS = (ROOT / "docs" / "agents.md").read_text()
 
