@@ -59,7 +59,7 @@ class EnvironmentGroup(Protocol):
 
 def spaces(settings: EnvironmentSettings) -> tuple[Spec, TensorSpec]:
     """What one environment gives and takes. Raises `BadEnvironmentError`."""
-    environment = _make_single(settings)
+    environment = make_single(settings)
     try:
         return _observation(environment.observation_space), _action(environment.action_space)
     finally:
@@ -77,7 +77,7 @@ def make_group(settings: EnvironmentSettings, size: int) -> EnvironmentGroup:
             if native:
                 raise
             log.warning("single environments are stepped, one after another: %s", error)
-    return SingleGroup([_make_single(settings) for _ in range(size)])
+    return SingleGroup([make_single(settings) for _ in range(size)])
 
 
 def _native_group(
@@ -378,7 +378,8 @@ def _call(settings: EnvironmentSettings, function: Any, *arguments: Any) -> Any:
         ) from error
 
 
-def _make_single(settings: EnvironmentSettings) -> Any:
+def make_single(settings: EnvironmentSettings) -> Any:
+    """One environment, as gymnasium or the user's function makes it. Raises `BadEnvironmentError`."""
     function = _function(settings)
     if function is not None:
         return _call(settings, function)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from actor_client.environments import BadEnvironmentError, _make_single
+from actor_client.environments import BadEnvironmentError, make_single
 from actor_client.settings import EnvironmentSettings
 from actor_client.spaces import flatten, observation_spec
 from corral.launch.errors import UserError
@@ -141,6 +141,6 @@ class _Story:
 
 def _made(settings: EnvironmentSettings) -> Any:
     try:
-        return _make_single(replace(settings, kwargs={**settings.kwargs, "render_mode": _MODE}))
+        return make_single(replace(settings, kwargs={**settings.kwargs, "render_mode": _MODE}))
     except BadEnvironmentError as error:
         raise UserError(f'--video needs an environment that takes render_mode="{_MODE}": {error}') from error
