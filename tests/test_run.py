@@ -145,7 +145,7 @@ def test_the_run_has_a_folder_that_tells_all(place: Workplace) -> None:
 
 
 def test_ctrl_c_and_resume_reach_the_same_target(place: Workplace) -> None:
-    command = Command(place, "--set", "run.target_return=120", "--set", "learner.checkpoint_every_s=1000")
+    command = Command(place, "--set", "run.target_return=400", "--set", "learner.checkpoint_every_s=1000")
     command.until_training()
     command.popen.send_signal(signal.SIGINT)
     code, output = command.end(30)

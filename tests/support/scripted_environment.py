@@ -35,7 +35,8 @@ def reward_of(episode: int, step: int) -> float:
 class ScriptedEnvironment(gymnasium.Env):
     """Plays its script, whatever the action; remembers the action for the next observation."""
 
-    def __init__(self) -> None:
+    def __init__(self, mode: str = "") -> None:
+        # What only its vector form looks at: the two are made with the same arguments.
         self.observation_space = gymnasium.spaces.Box(-1, 2**62, (4,), np.int64)
         self.action_space = gymnasium.spaces.Discrete(ACTIONS)
         self._who = secrets.randbits(40)
