@@ -40,18 +40,18 @@ def choose_threads_of(model: str) -> None:
     """As a server of `model` does, before TensorFlow starts."""
     from corral.launch.threads import choose_threads, choose_threads_for_file
 
-    if model.endswith(".keras"):
+    if model in REFERENCES:
+        from corral.agents.settings import NetworkSettings
+
+        choose_threads(NetworkSettings(), {"observation": _OBSERVATIONS[model]})
+    elif model.endswith(".keras"):
         choose_threads_for_file(Path(model))
-    elif model.endswith(".toml"):
+    else:
         from actor_client.environments import spaces
         from corral.launch.experiment import load_experiment
 
         experiment = load_experiment(Path(model))
         choose_threads(experiment.agent.network, spaces(experiment.environment)[0])
-    else:
-        from corral.agents.settings import NetworkSettings
-
-        choose_threads(NetworkSettings(), {"observation": _OBSERVATIONS[model]})
 
 
 def load_agent(model: str, request: Literal["step", "infer"]) -> Agent:
