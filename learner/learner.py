@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from corral.agents import Agent, load_backend
+from corral.agents import Agent, AgentSpec, load_backend
 from corral.agents.settings import OptimizerSettings
 from corral.protocol import ProtocolError
 from corral.protocol.unrolls import unroll_spec
@@ -32,7 +32,15 @@ POLICY_FILE = "policy.keras"
 CHECKPOINTS = "checkpoints"
 REFUSALS = 20
 """Training steps in a row that may not be finite until the nets are taken for the cause."""
+_LEAST_QUEUE = 8
 _REPLAY = "replay/"
+
+
+def _queue(settings: LearnerSettings, spec: AgentSpec) -> int:
+    """Unrolls that may wait here: whole batches of fresh ones; for a replay what it may take in ahead."""
+    if spec.replay:
+        return max(_LEAST_QUEUE, settings.replay.slack // spec.unroll_length)
+    return settings.batch_unrolls * settings.queue_batches
 
 
 class DivergedError(RuntimeError):
@@ -124,7 +132,7 @@ class Learner:
         try:
             self._source = UnrollSource(
                 settings.unrolls_address,
-                queue=settings.batch_unrolls * settings.queue_batches,
+                queue=_queue(settings, spec),
                 insecure=settings.insecure,
                 report=self.figures,
                 expect=unroll_spec(spec.observation, spec.outputs, spec.state),

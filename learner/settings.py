@@ -50,7 +50,7 @@ class LearnerSettings:
     batch_unrolls: int = 32
     """Unrolls in one training step; of a replay, the sequences drawn for one."""
     queue_batches: int = 1
-    """Batches that may wait for training; more hides jitter, fewer keeps the policy lag low."""
+    """Batches of fresh unrolls that may wait for training; more hides jitter, fewer keeps the policy lag low."""
     max_policy_lag: int = 0
     """Fresh unrolls with a step more policy versions old than this are dropped and counted; 0 drops none."""
     max_rollbacks: int = 3
