@@ -36,13 +36,6 @@ _LEAST_QUEUE = 8
 _REPLAY = "replay/"
 
 
-def _queue(settings: LearnerSettings, spec: AgentSpec) -> int:
-    """Unrolls that may wait here: whole batches of fresh ones; for a replay what it may take in ahead."""
-    if spec.replay:
-        return max(_LEAST_QUEUE, settings.replay.slack // spec.unroll_length)
-    return settings.batch_unrolls * settings.queue_batches
-
-
 class DivergedError(RuntimeError):
     """Training came to numbers that are none, again and again: says which, and what may help."""
 
@@ -254,8 +247,7 @@ class Learner:
                 "Lower agent.optimizer.learning_rate, or clip gradients (clip_norm) and rewards (agent.reward_clip)"
             )
         path, checkpoint = found
-        state = {name: leaf for name, leaf in checkpoint.state.items() if not name.startswith(_REPLAY)}
-        self._trainer.restore(state)
+        self._trainer.restore(_split(checkpoint)[0])
         log.error(
             "%s: going on with the nets of %s (%d of %d)", why, path, self._rollbacks, self._settings.max_rollbacks
         )
@@ -268,14 +260,11 @@ class Learner:
         return position.cursors
 
     def _publish(self) -> None:
-        weights = self._trainer.weights()
-        if bad := [name for name, leaf in weights.items() if not np.isfinite(leaf).all()]:
-            self._roll_back(f"weights are not finite ({', '.join(bad)})")
-            weights = self._trainer.weights()
         try:
-            self.progress.policy_version = self._publisher.publish(weights)
-        except ProtocolError as error:
-            log.error("not published: %s", error)
+            self.progress.policy_version = self._publisher.publish(self._trainer.weights())
+        except ProtocolError as error:  # they are not finite
+            self._roll_back(error.text)
+            self._publish()
 
     def _save(self) -> None:
         """Write a checkpoint; a disk that is full costs the checkpoint, never the training."""
@@ -305,9 +294,9 @@ class Learner:
         if found is None:
             return {}, {}
         path, checkpoint = found
-        replayed = {name: leaf for name, leaf in checkpoint.state.items() if name.startswith(_REPLAY)}
+        state, replayed = _split(checkpoint)
         try:
-            self._trainer.restore({name: checkpoint.state[name] for name in checkpoint.state.keys() - replayed})
+            self._trainer.restore(state)
             self.progress.restore(checkpoint.progress)
             restore_random_state(checkpoint.progress["random"])
         except (ValueError, KeyError, TypeError) as error:
@@ -317,7 +306,7 @@ class Learner:
             ) from error
         self._checkpoint = str(path)
         log.info("going on from %s: %d environment steps", path, self.progress.env_steps)
-        return checkpoint.progress, {name.removeprefix(_REPLAY): leaf for name, leaf in replayed.items()}
+        return checkpoint.progress, replayed
 
     def _save_policy(self) -> None:
         try:
@@ -339,3 +328,19 @@ class Learner:
                 "last_refusal": self._publisher.last_refusal,
             }
         )
+
+
+def _queue(settings: LearnerSettings, spec: AgentSpec) -> int:
+    """Unrolls that may wait here: whole batches of fresh ones; for a replay what it may take in ahead."""
+    if spec.replay:
+        return max(_LEAST_QUEUE, settings.replay.slack // spec.unroll_length)
+    return settings.batch_unrolls * settings.queue_batches
+
+
+def _split(checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What the trainer goes on from, and what the replay does, in a checkpoint."""
+    replayed = {name for name in checkpoint.state if name.startswith(_REPLAY)}
+    return (
+        {name: leaf for name, leaf in checkpoint.state.items() if name not in replayed},
+        {name.removeprefix(_REPLAY): checkpoint.state[name] for name in replayed},
+    )

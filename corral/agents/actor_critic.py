@@ -8,11 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from corral.agents.agent import AgentBase, AgentSpec, Call, Group, Tensor, Tensors
+from corral.agents.agent import AgentBase, AgentSpec, Call, Group, Losses, Tensor, Tensors
 from corral.agents.distributions import Distribution
-from corral.agents.networks import keras_input
+from corral.agents.greedy import greedy_model
 from corral.agents.own_network import extra_outputs
 from corral.agents.policies import policy_for
+from corral.agents.returns import VTrace, scale_rewards, vtrace
 from corral.agents.settings import ActorCriticSettings, AgentSettings
 from corral.agents.trunk import Trunk
 from corral.protocol.specs import Spec, TensorSpec
@@ -68,10 +69,6 @@ class ActorCritic(AgentBase):
             **further,
         )
 
-    def initial_state(self, batch: int) -> dict[str, Any]:
-        """Zeros."""
-        return {name: leaf.zeros(batch) for name, leaf in self.spec.state.items()}
-
     def act(
         self, call: Call, observation: Tensors, state: Tensors, first: Tensor, noise: Tensor, explore: Tensor
     ) -> tuple[Tensors, Tensors]:
@@ -83,21 +80,20 @@ class ActorCritic(AgentBase):
         outputs = {
             **self._policy.outputs(sample),
             "log_prob": behaviour.log_prob(sample),
-            "value": _value(out),
+            "value": ops.reshape(out["value"], (-1,)),
             **extras,
         }
         return outputs, state
 
     def policy(self) -> keras.Model:
         """The greedy policy: "action", and beside it all that the network puts out."""
-        inputs = {name: keras_input(name, leaf) for name, leaf in self.spec.observation.items()}
-        call = _plain(self.nets)
-        state, entered = self._trunk.state_inputs()
-        out, state = self._trunk.step(call, inputs, state)
-        best = self._policy.outputs(self._policy.distribution(out, inputs).mode())["action"]
-        return keras.Model(
-            {tensor.name: tensor for tensor in (*inputs.values(), *entered)}, {"action": best, **out, **state}
-        )
+
+        def act(call: Call, observation: Tensors, state: Tensors) -> Tensors:
+            out, state = self._trunk.step(call, observation, state)
+            best = self._policy.outputs(self._policy.distribution(out, observation).mode())["action"]
+            return {"action": best, **out, **state}
+
+        return greedy_model(self.nets, self.spec.observation, self._trunk.state, act)
 
     def _evaluate(
         self, call: Call, unroll: Unroll, *, training: bool = False
@@ -107,11 +103,42 @@ class ActorCritic(AgentBase):
         now = {name: out[name][:-1] for name in self._policy.heads}
         observation = {name: leaf[:-1] for name, leaf in unroll.observation.items()}
         mask = ops.cast(unroll.step_type[:-1] != StepType.LAST, "float32")
-        return self._policy.distribution(now, observation), _value(out), mask
+        values = ops.reshape(out["value"], unroll.reward.shape)
+        return self._policy.distribution(now, observation), values, mask
 
     def _sample_of(self, unroll: Unroll) -> Tensor:
         """What was done in each transition, as the policy's distributions take it."""
         return self._policy.sample_of({name: leaf[:-1] for name, leaf in unroll.output.items()})
+
+    def _returns(self, unroll: Unroll, values: Tensor, mask: Tensor, log_rhos: Tensor, **clips: float) -> VTrace:
+        """Targets and advantages of the transitions; with ratios of 1 the generalised advantage."""
+        settings = self._settings
+        rewards, discounts = scale_rewards(unroll.reward[1:], settings), settings.discount * unroll.discount[1:]
+        return vtrace(values, rewards, discounts, log_rhos, mask, lambda_=settings.actor_critic.lambda_, **clips)
+
+    def _losses(
+        self,
+        step: Tensor,
+        policy: Distribution,
+        values: Tensor,
+        mask: Tensor,
+        *,
+        policy_loss: Tensor,
+        targets: Tensor,
+        **metrics: Tensor,
+    ) -> Losses:
+        """The weighted sum of the policy's loss, the values' and the entropy bonus, each a mean over transitions.
+
+        Args:
+          targets: `[T, B]`: what the values should be.
+          metrics: what else to report.
+        """
+        costs = self._settings.actor_critic
+        value_loss = 0.5 * mean_over(mask, ops.square(targets - values[:-1]))
+        entropy = mean_over(mask, policy.entropy())
+        loss = policy_loss + costs.value_cost * value_loss - entropy_cost(costs, step) * entropy
+        told = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
+        return Losses({GROUP: loss}, {**told, "value": mean_over(mask, values[:-1]), **metrics})
 
 
 def entropy_cost(settings: ActorCriticSettings, step: Tensor) -> Tensor | float:
@@ -125,16 +152,3 @@ def entropy_cost(settings: ActorCriticSettings, step: Tensor) -> Tensor | float:
 def mean_over(mask: Tensor, each: Tensor) -> Tensor:
     """The mean of `each` where `mask` is 1; 0 where it is nowhere."""
     return ops.sum(mask * each) / ops.maximum(ops.sum(mask), 1.0)
-
-
-def _value(out: Tensors) -> Tensor:
-    value = out["value"]
-    head = next(iter(leaf for name, leaf in out.items() if name != "value"))
-    return ops.reshape(ops.cast(value, "float32"), head.shape[:-1] if None not in head.shape else (-1,))
-
-
-def _plain(nets: Mapping[str, keras.Model]) -> Call:
-    def call(name: str, *inputs: Any, training: bool = False) -> Any:
-        return nets[name](*inputs)
-
-    return call

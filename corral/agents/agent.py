@@ -212,14 +212,15 @@ class Agent(Protocol):
 
 
 class AgentBase:
-    """What most agents have in common: nothing recurrent, nothing prepared, no slow copies."""
+    """What most agents have in common: a recurrent state, if any, that begins with zeros, the policy as it is
+    everywhere, nothing prepared, no slow copies."""
 
     spec: AgentSpec
     targets: Mapping[str, Target] = {}
 
     def initial_state(self, batch: int) -> dict[str, Any]:
-        """No recurrent state: nothing."""
-        return {}
+        """Zeros."""
+        return {name: leaf.zeros(batch) for name, leaf in self.spec.state.items()}
 
     def exploration(self, environment: np.ndarray) -> np.ndarray:
         """The policy as it is, everywhere: ones."""

@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from corral.agents.agent import AgentBase, AgentSpec, Batch, Call, Group, Target, Tensor, Tensors
-from corral.agents.dqn import check_window
-from corral.agents.networks import build_network, build_normalizer, feed, input_name, keras_input
+from corral.agents.greedy import greedy_model
+from corral.agents.lookahead import Ahead, check_window, look_ahead
+from corral.agents.networks import NORM, build_network, build_normalizer, feed, normalized
 from corral.agents.own_network import extra_outputs
 from corral.agents.policies import ActionScale
-from corral.agents.returns import NStep, at_index, clip_rewards, n_step
 from corral.agents.settings import AgentSettings
 from corral.protocol.specs import Spec, TensorSpec
-from corral.protocol.unrolls import StepType
 
-ACTOR, NORM = "actor", "norm"
+ACTOR = "actor"
 TAKEN = "action"
 """The input of a critic that is an action, -1 to 1."""
-
-
-class Ahead(NamedTuple):
-    """The first transition of each sequence, and where its target ends.
-
-    Attributes:
-      now, then: observation leaves `[B, ...]`, normalised: at the first index, and where the target ends.
-      action: float32 `[B, k]`, -1 to 1: what was done at the first.
-      target: the rewards up to the end, and what the value there is worth.
-      mask: float32 `[B]`: 0 where the first index is the end of an episode, so that nothing was done.
-    """
-
-    now: Tensors
-    then: Tensors
-    action: Tensor
-    target: NStep
-    mask: Tensor
 
 
 class ContinuousAgent(AgentBase):
@@ -69,7 +51,6 @@ class ContinuousAgent(AgentBase):
         heads: Mapping[str, int],
         critics: tuple[str, ...],
         steps: int,
-        stored: Spec | None = None,
         **further: Any,
     ) -> None:
         self.scale = ActionScale(action)
@@ -104,7 +85,7 @@ class ContinuousAgent(AgentBase):
         self.spec = AgentSpec(
             observation=observation,
             action=action,
-            outputs={"action": action, **(stored or {})},
+            outputs={"action": action},
             explore=1,
             noise=action.size,
             unroll_length=settings.unroll_length,
@@ -116,33 +97,22 @@ class ContinuousAgent(AgentBase):
 
     def policy(self) -> keras.Model:
         """The greedy policy: "action", and beside it all that the actor puts out."""
-        inputs = {name: keras_input(name, leaf) for name, leaf in self.spec.observation.items()}
 
-        def call(name: str, *x: Any, training: bool = False) -> Any:
-            return self.nets[name](*x)
+        def act(call: Call, observation: Tensors, state: Tensors) -> Tensors:
+            out = self._actor(call, self._seen(call, observation))
+            return {"action": self._outward(ops.tanh(out["mean"])), **out}
 
-        out = self._actor(call, self._seen(call, inputs))
-        action = self._outward(ops.tanh(out[self._greedy_head]))
-        return keras.Model({tensor.name: tensor for tensor in inputs.values()}, {"action": action, **out})
-
-    _greedy_head = "mean"
+        # What drifts as recurrent state is noise, of which a greedy policy has none.
+        return greedy_model(self.nets, self.spec.observation, {}, act)
 
     def _ahead(self, call: Call, batch: Batch) -> Ahead:
-        settings, unroll = self._settings, batch.unroll
-        rewards = clip_rewards(unroll.reward, settings.reward_clip) * settings.reward_scale
-        target = n_step(rewards, unroll.discount, unroll.step_type, settings.discount)
-        now = {name: leaf[0] for name, leaf in unroll.observation.items()}
-        then = {name: at_index(leaf, target.end) for name, leaf in unroll.observation.items()}
-        action = ops.reshape(self.scale.inward(self._flat(unroll.output["action"][0])), (-1, self._size))
-        mask = ops.cast(unroll.step_type[0] != StepType.LAST, "float32")
-        return Ahead(self._seen(call, now, training=True), self._seen(call, then), action, target, mask)
+        """What the sequences say of their first transitions; the observations as the networks get them."""
+        ahead = look_ahead(batch.unroll, self._settings)
+        return ahead._replace(now=self._seen(call, ahead.now, training=True), then=self._seen(call, ahead.then))
 
     def _seen(self, call: Call, observation: Tensors, *, training: bool = False) -> Tensors:
         """Observations as the networks get them."""
-        if NORM not in self.nets:
-            return observation
-        out = call(NORM, feed(self.nets[NORM], observation), training=training)
-        return {name: out[input_name(name)] for name in observation}
+        return normalized(call, self.nets, observation, training=training)
 
     def _actor(self, call: Call, seen: Tensors) -> Tensors:
         out = dict(call(ACTOR, feed(self.nets[ACTOR], seen)))
@@ -163,9 +133,10 @@ class ContinuousAgent(AgentBase):
         self, call: Call, batch: Batch, ahead: Ahead, goal: Tensor
     ) -> tuple[Tensor, Tensors, Tensor]:
         """The sum of the critics' losses, metrics, and how far each sequence was off."""
+        done = self.scale.inward(ops.reshape(batch.unroll.output["action"][0], (-1, self._size)))
         goal, total, sizes = ops.stop_gradient(goal), 0.0, ops.zeros_like(goal)
         for critic in self._critics:
-            error = ahead.mask * (goal - self._q(call, critic, ahead.now, ahead.action))
+            error = ahead.mask * (goal - self._q(call, critic, ahead.now, done))
             total = total + ops.mean(batch.weights * ops.square(error))
             sizes = ops.maximum(sizes, ops.abs(error))
         return total, {"q": ops.mean(goal), "td_error": ops.mean(sizes)}, sizes
@@ -174,9 +145,6 @@ class ContinuousAgent(AgentBase):
         assert self.spec.action is not None
         action = self.scale.outward(inside)
         return ops.reshape(action, (-1, *self.spec.action.shape))
-
-    def _flat(self, action: Tensor) -> Tensor:
-        return ops.reshape(action, (-1, self._size))
 
 
 def check_bounded(scale: ActionScale, settings: AgentSettings, action: TensorSpec) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from corral.agents.agent import Batch, Call, Group, Losses, Target, Tensor, Tensors
-from corral.agents.continuous import ACTOR, Ahead, ContinuousAgent
+from corral.agents.continuous import ACTOR, ContinuousAgent
 from corral.agents.distributions import normal
+from corral.agents.lookahead import Ahead
 from corral.agents.settings import AgentSettings
 from corral.protocol.specs import Spec, TensorSpec
 
@@ -51,10 +51,6 @@ class DDPGAgent(ContinuousAgent):
             "critic": Group(self._critic_names),
         }
         self.targets = dict.fromkeys((ACTOR, *self._critic_names), Target(settings.ddpg.polyak, every))
-
-    def initial_state(self, batch: int) -> dict[str, Any]:
-        """Noise that has not drifted yet: zeros."""
-        return {name: np.zeros((batch, *leaf.shape), np.float32) for name, leaf in self.spec.state.items()}
 
     def act(
         self, call: Call, observation: Tensors, state: Tensors, first: Tensor, noise: Tensor, explore: Tensor

@@ -11,14 +11,13 @@ from keras import ops
 
 from corral.agents.agent import AgentBase, AgentSpec, Batch, Call, Group, Losses, Target, Tensor, Tensors
 from corral.agents.distributions import Categorical
-from corral.agents.networks import keras_input
+from corral.agents.greedy import greedy_model
+from corral.agents.lookahead import check_window, look_ahead
 from corral.agents.own_network import extra_outputs
 from corral.agents.policies import DiscretePolicy, masked, policy_for
-from corral.agents.returns import at_index, clip_rewards, n_step
 from corral.agents.settings import AgentSettings
 from corral.agents.trunk import Trunk
 from corral.protocol.specs import Spec, TensorSpec
-from corral.protocol.unrolls import StepType
 
 GROUP = "q"
 
@@ -79,10 +78,6 @@ class QAgent(AgentBase):
             **further,
         )
 
-    def initial_state(self, batch: int) -> dict[str, Any]:
-        """Zeros."""
-        return {name: leaf.zeros(batch) for name, leaf in self.spec.state.items()}
-
     def exploration(self, environment: np.ndarray) -> np.ndarray:
         """Each environment's rung of the ladder."""
         settings = self._settings.dqn
@@ -102,13 +97,14 @@ class QAgent(AgentBase):
 
     def policy(self) -> keras.Model:
         """The greedy policy: "action", and beside it the Q-values, "q"."""
-        inputs = {name: keras_input(name, leaf) for name, leaf in self.spec.observation.items()}
-        state, entered = self._trunk.state_inputs()
-        out, state = self._trunk.step(lambda name, *x, training=False: self.nets[name](*x), inputs, state)
-        q = self._q(out, inputs)
-        action = self._policy.outputs(ops.cast(ops.argmax(q, axis=-1), "int32"))["action"]
-        outputs = {"action": action, "q": q, **state}
-        return keras.Model({tensor.name: tensor for tensor in (*inputs.values(), *entered)}, outputs)
+
+        def act(call: Call, observation: Tensors, state: Tensors) -> Tensors:
+            out, state = self._trunk.step(call, observation, state)
+            q = self._q(out, observation)
+            action = self._policy.outputs(ops.cast(ops.argmax(q, axis=-1), "int32"))["action"]
+            return {"action": action, "q": q, **state}
+
+        return greedy_model(self.nets, self.spec.observation, self._trunk.state, act)
 
     def _q(self, out: Tensors, observation: Tensors) -> Tensor:
         """Q-values `[..., n]`; those of actions that are ruled out are very low."""
@@ -121,15 +117,17 @@ class QAgent(AgentBase):
 
     def _taken(self, q: Tensor, output: Tensors) -> Tensor:
         """The Q-values of what was done: `[...]` of `[..., n]`."""
-        index = self._policy.sample_of(output)
-        return ops.sum(ops.where(ops.one_hot(index, self._actions, dtype="bool"), q, 0.0), axis=-1)
+        return self._of(q, self._policy.sample_of(output))
 
     def _worth(self, online: Tensor, slow: Tensor) -> Tensor:
         """The value of a state, `[...]`, from its Q-values of the trained network and of the slow copy."""
         if not self._settings.dqn.double:
             return ops.max(slow, axis=-1)
-        best = ops.argmax(online, axis=-1)
-        return ops.sum(ops.where(ops.one_hot(best, self._actions, dtype="bool"), slow, 0.0), axis=-1)
+        return self._of(slow, ops.argmax(online, axis=-1))
+
+    def _of(self, q: Tensor, index: Tensor) -> Tensor:
+        """The Q-values of the actions `index`: `[...]` of `[..., n]`."""
+        return ops.sum(ops.where(ops.one_hot(index, self._actions, dtype="bool"), q, 0.0), axis=-1)
 
 
 class DQNAgent(QAgent):
@@ -146,15 +144,12 @@ class DQNAgent(QAgent):
 
     def losses(self, call: Call, target: Call, batch: Batch) -> Losses:
         """Huber's loss of temporal differences (Mnih et al. 2015), each weighed as replay says."""
-        settings, unroll = self._settings, batch.unroll
-        rewards = clip_rewards(unroll.reward, settings.reward_clip) * settings.reward_scale
-        ahead = n_step(rewards, unroll.discount, unroll.step_type, settings.discount)
-        now = {name: leaf[0] for name, leaf in unroll.observation.items()}
-        then = {name: at_index(leaf, ahead.end) for name, leaf in unroll.observation.items()}
-        taken = self._taken(self._values(call, now), {name: leaf[0] for name, leaf in unroll.output.items()})
-        worth = self._worth(self._values(call, then), self._values(target, then))
-        goal = ops.stop_gradient(ahead.reward + ahead.discount * worth)
-        error = ops.cast(unroll.step_type[0] != StepType.LAST, "float32") * (goal - taken)
+        ahead = look_ahead(batch.unroll, self._settings)
+        done = {name: leaf[0] for name, leaf in batch.unroll.output.items()}
+        taken = self._taken(self._values(call, ahead.now), done)
+        worth = self._worth(self._values(call, ahead.then), self._values(target, ahead.then))
+        goal = ops.stop_gradient(ahead.target.reward + ahead.target.discount * worth)
+        error = ahead.mask * (goal - taken)
         loss = ops.mean(batch.weights * huber(error))
         metrics = {"q": ops.mean(taken), "td_error": ops.mean(ops.abs(error))}
         return Losses({GROUP: loss}, metrics, ops.abs(error))
@@ -168,11 +163,3 @@ def huber(error: Tensor) -> Tensor:
     """Half the square up to 1, straight beyond."""
     size = ops.abs(error)
     return ops.where(size <= 1.0, 0.5 * ops.square(error), size - 0.5)
-
-
-def check_window(settings: AgentSettings, steps: int) -> None:
-    """Raises `ValueError` where unrolls are too short for targets of so many steps."""
-    if steps > settings.unroll_length:
-        raise ValueError(
-            f"n_step = {steps} needs an unroll_length of {steps} or more, not {settings.unroll_length}"
-        )

@@ -9,12 +9,14 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from corral.agents.agent import Tensor
+from corral.agents.agent import Call, Tensor, Tensors
 from corral.agents.normalization import ObservationNorm
 from corral.agents.settings import NetworkSettings
 from corral.agents.torsos import SMALLEST, image_features, is_image
 from corral.protocol.specs import Spec, TensorSpec, describe
 
+NORM = "norm"
+"""What an agent calls the net that normalises observations."""
 ACTION_MASK = "action_mask"
 """The leaf that says which actions are allowed."""
 
@@ -82,6 +84,20 @@ def build_normalizer(observation: Spec) -> keras.Model:
         for name, tensor in inputs.items()
     }
     return keras.Model(inputs, outputs)
+
+
+def normalized(
+    call: Call, nets: Mapping[str, keras.Model], observation: Tensors, *, training: bool = False
+) -> Tensors:
+    """An observation as the net "norm" makes it; as it is where `nets` has none.
+
+    Args:
+      training: the net takes in what it sees.
+    """
+    if NORM not in nets:
+        return observation
+    out = call(NORM, feed(nets[NORM], observation), training=training)
+    return {name: out[input_name(name)] for name in observation}
 
 
 def keras_input(name: str, leaf: TensorSpec) -> Any:

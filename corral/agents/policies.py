@@ -10,7 +10,7 @@ from keras import ops
 
 from corral.agents.agent import Tensor, Tensors
 from corral.agents.distributions import Categorical, Distribution, Gaussian, MultiCategorical
-from corral.agents.networks import ACTION_MASK, is_action_mask
+from corral.agents.networks import ACTION_MASK, is_action_mask, lowest_value
 from corral.protocol.specs import Spec, TensorSpec
 
 MOST_CHOICES = 65_536
@@ -79,17 +79,9 @@ def policy_for(action: TensorSpec, observation: Spec) -> Policy:
 
 def choices(action: TensorSpec) -> list[int]:
     """How many values each element of a discrete action has."""
-    low, high = bounds(action)
-    return (high - low + 1).astype(int).tolist()
-
-
-def bounds(action: TensorSpec) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the most of each element, float64 `[size]`; infinite where there is none."""
-    low, high = (
-        np.broadcast_to(np.asarray(none if bound is None else bound, np.float64).ravel(), (action.size,))
-        for bound, none in ((action.minimum, -np.inf), (action.maximum, np.inf))
-    )
-    return low, high
+    # Plain integers: numpy's would wrap around, or round, near the ends of 64 bits.
+    low, high = (bound.ravel().tolist() for bound in action.bounds)
+    return [int(most) - int(least) + 1 for least, most in zip(low, high, strict=True)]
 
 
 class DiscretePolicy:
@@ -100,7 +92,7 @@ class DiscretePolicy:
         self.stored: Spec = {}
         (size,) = choices(action)
         self.heads: Mapping[str, int] = {"logits": size}
-        self._lowest = int(bounds(action)[0][0])
+        self._lowest = lowest_value(action)
         self._dtype = action.dtype
 
     def distribution(self, out: Tensors, observation: Tensors, temperature: Tensor | None = None) -> Categorical:
@@ -124,7 +116,7 @@ class MultiDiscretePolicy:
         self._sizes = choices(action)
         self.heads: Mapping[str, int] = {"logits": sum(self._sizes)}
         self.noise = len(self._sizes)
-        self._lowest = bounds(action)[0].astype(np.int32)
+        self._lowest = action.bounds[0].ravel().astype(np.int32)
         self._shape, self._dtype = action.shape, action.dtype
 
     def distribution(
@@ -177,7 +169,7 @@ class ActionScale:
     """Between the bounds of an action's elements, and -1 to 1; elements without bounds stay as they are."""
 
     def __init__(self, action: TensorSpec) -> None:
-        low, high = bounds(action)
+        low, high = (bound.ravel() for bound in action.bounds)
         self._bounded = np.isfinite(low) & np.isfinite(high)
         lowest, highest = np.where(self._bounded, low, -1.0), np.where(self._bounded, high, 1.0)
         middle, half = (lowest + highest) / 2, (highest - lowest) / 2

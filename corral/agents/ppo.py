@@ -5,9 +5,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from corral.agents.actor_critic import GROUP, ActorCritic, entropy_cost, mean_over
+from corral.agents.actor_critic import ActorCritic, mean_over
 from corral.agents.agent import Batch, Call, Losses, Tensors
-from corral.agents.returns import clip_rewards, vtrace
 from corral.agents.settings import AgentSettings
 from corral.protocol.specs import Spec, TensorSpec
 
@@ -35,16 +34,8 @@ class PPOAgent(ActorCritic):
 
     def prepare(self, call: Call, target: Call, batch: Batch) -> Tensors:
         """Generalised advantages (Schulman et al. 2016, equation 16), and what values should be."""
-        settings, unroll = self._settings, batch.unroll
-        _, values, mask = self._evaluate(call, unroll)
-        returns = vtrace(  # with every ratio 1 it is the generalised advantage
-            values,
-            clip_rewards(unroll.reward[1:], settings.reward_clip) * settings.reward_scale,
-            settings.discount * unroll.discount[1:],
-            ops.zeros_like(mask),
-            mask,
-            lambda_=settings.actor_critic.lambda_,
-        )
+        _, values, mask = self._evaluate(call, batch.unroll)
+        returns = self._returns(batch.unroll, values, mask, ops.zeros_like(mask))
         return {"advantage": returns.advantages, "target": returns.targets}
 
     def losses(self, call: Call, target: Call, batch: Batch) -> Losses:
@@ -59,17 +50,13 @@ class PPOAgent(ActorCritic):
             deviation = ops.sqrt(mean_over(mask, ops.square(advantage - middle)))
             advantage = (advantage - middle) / (deviation + 1e-8)
         within = ops.clip(ratio, 1.0 - settings.ppo.clip, 1.0 + settings.ppo.clip)
-        policy_loss = -mean_over(mask, ops.minimum(ratio * advantage, within * advantage))
-        value_loss = 0.5 * mean_over(mask, ops.square(prepared["target"] - values[:-1]))
-        entropy = mean_over(mask, policy.entropy())
-        metrics = {
-            "policy_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy": entropy,
-            "value": mean_over(mask, values[:-1]),
-            "kl": mean_over(mask, ratio - 1.0 - log_ratio),
-            "clipped": mean_over(mask, ops.cast(ops.abs(ratio - 1.0) > settings.ppo.clip, "float32")),
-        }
-        costs = settings.actor_critic
-        loss = policy_loss + costs.value_cost * value_loss - entropy_cost(costs, batch.step) * entropy
-        return Losses({GROUP: loss}, metrics)
+        return self._losses(
+            batch.step,
+            policy,
+            values,
+            mask,
+            policy_loss=-mean_over(mask, ops.minimum(ratio * advantage, within * advantage)),
+            targets=prepared["target"],
+            kl=mean_over(mask, ratio - 1.0 - log_ratio),
+            clipped=mean_over(mask, ops.cast(ops.abs(ratio - 1.0) > settings.ppo.clip, "float32")),
+        )

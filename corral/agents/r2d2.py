@@ -7,7 +7,7 @@ from keras import ops
 
 from corral.agents.agent import Batch, Call, Losses, Tensor
 from corral.agents.dqn import GROUP, QAgent, huber
-from corral.agents.returns import at_index, clip_rewards, n_step, squash, unsquash
+from corral.agents.returns import at_index, n_step, scale_rewards, squash, unsquash
 from corral.agents.settings import AgentSettings
 from corral.protocol.specs import Spec, TensorSpec
 from corral.protocol.unrolls import StepType
@@ -59,7 +59,7 @@ class R2D2Agent(QAgent):
         """
         settings, unroll, steps = self._settings, batch.unroll, self._settings.dqn.n_step
         length = self.spec.unroll_length
-        rewards = clip_rewards(unroll.reward, settings.reward_clip) * settings.reward_scale
+        rewards = scale_rewards(unroll.reward, settings)
         # The last index ends every target that comes so far, as the end of an episode does.
         ends = ops.concatenate(
             [unroll.step_type[:-1], ops.full_like(unroll.step_type[-1:], int(StepType.LAST))], axis=0

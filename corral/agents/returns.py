@@ -7,6 +7,7 @@ from typing import NamedTuple
 from keras import ops
 
 from corral.agents.agent import Tensor
+from corral.agents.settings import AgentSettings
 from corral.protocol.unrolls import StepType
 
 _SQUASH = 1e-3
@@ -136,6 +137,11 @@ def _discounted_sums(terms: Tensor, factors: Tensor) -> Tensor:
     for term, factor in zip(each_term[-2::-1], each_factor[-2::-1], strict=True):
         sums.append(term + factor * sums[-1])
     return ops.stack(sums[::-1])
+
+
+def scale_rewards(rewards: Tensor, settings: AgentSettings) -> Tensor:
+    """Rewards as they are learned from: clipped, then scaled, as the settings say."""
+    return clip_rewards(rewards, settings.reward_clip) * settings.reward_scale
 
 
 def clip_rewards(rewards: Tensor, limit: float) -> Tensor:

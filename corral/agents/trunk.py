@@ -10,12 +10,12 @@ from keras import ops
 
 from corral.agents.agent import Call, Tensor, Tensors
 from corral.agents.cores import build_core, core_state
-from corral.agents.networks import build_heads, build_network, build_normalizer, build_torso, feed, input_name
+from corral.agents.networks import NORM, build_heads, build_network, build_normalizer, build_torso, feed, normalized
 from corral.agents.settings import NetworkSettings
 from corral.protocol.specs import Spec
 from corral.protocol.unrolls import StepType, Unroll
 
-_NET, _NORM, _TORSO, _CORE, _HEADS = "policy", "norm", "torso", "core", "heads"
+_NET, _TORSO, _CORE, _HEADS = "policy", "torso", "core", "heads"
 
 
 class Trunk:
@@ -47,7 +47,7 @@ class Trunk:
         self.state: Spec = {}
         self._outputs = tuple(outputs)
         if settings.normalize:
-            self.nets[_NORM] = build_normalizer(observation)
+            self.nets[NORM] = build_normalizer(observation)
         if network is not None or not settings.core:
             self.nets[_NET] = network or build_network(settings, observation, outputs)
             return
@@ -60,7 +60,7 @@ class Trunk:
 
     def step(self, call: Call, observation: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         """Outputs `[B, ...]` for observations `[B, ...]`, and the next state."""
-        observation = self._normalized(call, observation, training=False)
+        observation = normalized(call, self.nets, observation)
         if _NET in self.nets:
             return self._named(call(_NET, feed(self.nets[_NET], observation))), state
         features = call(_TORSO, feed(self.nets[_TORSO], observation))
@@ -78,7 +78,7 @@ class Trunk:
         flat = {
             name: ops.reshape(leaf, (length * batch, *leaf.shape[2:])) for name, leaf in unroll.observation.items()
         }
-        flat = self._normalized(call, flat, training=training)
+        flat = normalized(call, self.nets, flat, training=training)
         if _NET in self.nets:
             out = self._named(call(_NET, feed(self.nets[_NET], flat)))
         else:
@@ -88,11 +88,6 @@ class Trunk:
             )
             out = self._named(call(_HEADS, ops.reshape(said, (length * batch, said.shape[-1]))))
         return {name: ops.reshape(leaf, (length, batch, *leaf.shape[1:])) for name, leaf in out.items()}
-
-    def state_inputs(self) -> tuple[Tensors, list[Tensor]]:
-        """The recurrent state as inputs of a Keras model."""
-        inputs = {name: keras.Input(leaf.shape, dtype=leaf.dtype, name=name) for name, leaf in self.state.items()}
-        return inputs, list(inputs.values())
 
     def _over_time(self, call: Call, features: Tensor, unroll: Unroll, burn_in: int) -> Tensor:
         state, said = dict(unroll.state), []
@@ -109,12 +104,6 @@ class Trunk:
     def _core(self, call: Call, features: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
         out: dict[str, Any] = dict(call(_CORE, {"features": features, **state}))
         return out.pop("output"), {name: out[name] for name in self.state}
-
-    def _normalized(self, call: Call, observation: Tensors, *, training: bool) -> Tensors:
-        if _NORM not in self.nets:
-            return observation
-        out = call(_NORM, feed(self.nets[_NORM], observation), training=training)
-        return {name: out[input_name(name)] for name in observation}
 
     def _named(self, out: Any) -> Tensors:
         named = dict(out)

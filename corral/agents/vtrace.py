@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
-from corral.agents.actor_critic import GROUP, ActorCritic, entropy_cost, mean_over
-from corral.agents.agent import Batch, Call, Losses, Tensor
-from corral.agents.returns import clip_rewards, vtrace
+from corral.agents.actor_critic import ActorCritic, mean_over
+from corral.agents.agent import Batch, Call, Losses
 
 
 class VTraceAgent(ActorCritic):
@@ -25,34 +22,25 @@ class VTraceAgent(ActorCritic):
         log_probs = policy.log_prob(self._sample_of(unroll))
         # At LAST nobody acted: the stored log-probability is no number of ours, so the ratio there is 1.
         log_rhos = mask * (ops.stop_gradient(log_probs) - unroll.output["log_prob"][:-1])
-        returns = vtrace(
+        clips = settings.vtrace
+        returns = self._returns(
+            unroll,
             values,
-            clip_rewards(unroll.reward[1:], settings.reward_clip) * settings.reward_scale,
-            settings.discount * unroll.discount[1:],
-            ops.zeros_like(log_rhos) if settings.name == "a2c" else log_rhos,
             mask,
-            clip_rho=settings.vtrace.clip_rho,
-            clip_c=settings.vtrace.clip_c,
-            clip_pg_rho=settings.vtrace.clip_pg_rho,
-            lambda_=settings.actor_critic.lambda_,
+            ops.zeros_like(log_rhos) if settings.name == "a2c" else log_rhos,
+            clip_rho=clips.clip_rho,
+            clip_c=clips.clip_c,
+            clip_pg_rho=clips.clip_pg_rho,
         )
-
-        def mean(each: Tensor) -> Any:
-            return mean_over(mask, each)
-
-        policy_loss = -mean(returns.advantages * log_probs)
-        value_loss = 0.5 * mean(ops.square(returns.targets - values[:-1]))
-        entropy = mean(policy.entropy())
         rhos = ops.exp(log_rhos)
-        metrics = {
-            "policy_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy": entropy,
-            "value": mean(values[:-1]),
-            "rho": mean(rhos),
+        return self._losses(
+            batch.step,
+            policy,
+            values,
+            mask,
+            policy_loss=-mean_over(mask, returns.advantages * log_probs),
+            targets=returns.targets,
+            rho=mean_over(mask, rhos),
             # How far the policy has moved since it acted, KL(mu || pi), by an estimate that is never negative.
-            "kl": mean(rhos - 1.0 - log_rhos),
-        }
-        costs = settings.actor_critic
-        loss = policy_loss + costs.value_cost * value_loss - entropy_cost(costs, batch.step) * entropy
-        return Losses({GROUP: loss}, metrics)
+            kl=mean_over(mask, rhos - 1.0 - log_rhos),
+        )

@@ -38,7 +38,7 @@ def check_model(model: str, request: str) -> None:
 
 def choose_threads_of(model: str) -> None:
     """As a server of `model` does, before TensorFlow starts."""
-    from corral.launch.threads import choose_threads, choose_threads_for_file
+    from corral.launch.threads import choose_threads, choose_threads_for, choose_threads_for_file
 
     if model in REFERENCES:
         from corral.agents.settings import NetworkSettings
@@ -47,11 +47,9 @@ def choose_threads_of(model: str) -> None:
     elif model.endswith(".keras"):
         choose_threads_for_file(Path(model))
     else:
-        from actor_client.environments import spaces
         from corral.launch.experiment import load_experiment
 
-        experiment = load_experiment(Path(model))
-        choose_threads(experiment.agent.network, spaces(experiment.environment)[0])
+        choose_threads_for(load_experiment(Path(model)))
 
 
 def load_agent(model: str, request: Literal["step", "infer"]) -> Agent:

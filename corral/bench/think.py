@@ -70,19 +70,15 @@ def random_actions(spec: TensorSpec, rows: int, random: np.random.Generator) -> 
     dtype, shape = np.dtype(spec.dtype), (rows, *spec.shape)
     if dtype.kind == "b":
         return random.integers(0, 2, shape).astype(dtype)
+    low, high = _finite_bounds(spec)
     if dtype.kind == "f":
-        low, high = _bounds(spec)
         return random.uniform(low, high, shape).astype(dtype)
-    low, high = _bounds(spec)
     return random.integers(low.astype(dtype), high.astype(dtype), shape, dtype, endpoint=True)
 
 
-def _bounds(spec: TensorSpec) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the most of each element, `spec.shape`."""
-    lows, highs = (
-        np.broadcast_to(np.asarray(none if bound is None else bound).ravel(), (spec.size,)).reshape(spec.shape)
-        for bound, none in ((spec.minimum, -np.inf), (spec.maximum, np.inf))
-    )
+def _finite_bounds(spec: TensorSpec) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the most of each element, `spec.shape`; where there is no bound, 2 from the other one."""
+    lows, highs = spec.bounds
     unsigned = np.dtype(spec.dtype).kind == "u"
     lows = np.where(np.isfinite(lows), lows, np.where(np.isfinite(highs), highs - 2, 0 if unsigned else -1))
     return lows, np.where(np.isfinite(highs), highs, lows + 2)

@@ -31,13 +31,12 @@ def learner(
 
     Exits with 0 when the target is reached or it was asked to stop, 1 at the step limit.
     """
-    from actor_client.environments import spaces
     from corral.launch.experiment import load_experiment
     from corral.launch.folder import make_run_folder
     from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
     from corral.launch.stopping import StopRequest
-    from corral.launch.threads import choose_threads
+    from corral.launch.threads import choose_threads_for
     from corral.launch.training import train
 
     log_to_stderr()
@@ -51,6 +50,6 @@ def learner(
     loaded = load_experiment(experiment, with_options(overrides, options))
     stop = StopRequest()
     stop.install()
-    choose_threads(loaded.agent.network, spaces(loaded.environment)[0])
+    choose_threads_for(loaded)
     import_keras()
     raise typer.Exit(train(loaded, run_folder or make_run_folder(loaded), stop))

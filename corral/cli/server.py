@@ -28,13 +28,12 @@ def server(
     buckets: Buckets = None,
 ) -> None:
     """Start the inference server of a run: it answers actors and takes its weights from the learner."""
-    from actor_client.environments import spaces
     from corral.launch.experiment import load_experiment
     from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
     from corral.launch.roles import run_server
     from corral.launch.stopping import StopRequest
-    from corral.launch.threads import choose_threads
+    from corral.launch.threads import choose_threads_for
     from corral.launch.view import say
 
     log_to_stderr()
@@ -43,6 +42,6 @@ def server(
     loaded = load_experiment(experiment, with_options(overrides, options))
     stop = StopRequest()
     stop.install()
-    choose_threads(loaded.agent.network, spaces(loaded.environment)[0])
+    choose_threads_for(loaded)
     import_keras()
     raise typer.Exit(run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}")))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +55,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: str = "0") -> int:
-    from corral.launch import roles
     from corral.launch.errors import guarded
     from corral.launch.experiment import Experiment
     from corral.launch.folder import EXPERIMENT, life
@@ -67,33 +65,24 @@ def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
     seed = seed_of_life(experiment.run.seed, life(run_folder))
     if role != "learner":
         experiment = replace(experiment, run=replace(experiment.run, seed=seed))
-    match role:
-        case "server":
-            return guarded(lambda: _holding_a_net(experiment, lambda: roles.run_server(experiment, stop)))
-        case "evaluator":
-            return guarded(lambda: _holding_a_net(experiment, lambda: _evaluate(experiment, run_folder, stop)))
-        case "learner":
-            return guarded(
-                lambda: _holding_a_net(experiment, lambda: roles.run_learner(experiment, run_folder, stop))
-            )
-        case _:
-            first = int(number) * experiment.actor.environments
-            return guarded(lambda: roles.run_actor(experiment, stop, first_environment=first))
+    return guarded(lambda: _play(role, experiment, run_folder, stop, number))
 
 
-def _evaluate(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
+def _play(role: str, experiment: Experiment, run_folder: Path, stop: StopRequest, number: str) -> int:
+    from corral.launch import roles
+    from corral.launch.threads import choose_threads_for
+
+    if role == "actor":
+        first = int(number) * experiment.actor.environments
+        return roles.run_actor(experiment, stop, first_environment=first)
+    choose_threads_for(experiment)
+    if role == "server":
+        return roles.run_server(experiment, stop)
+    if role == "learner":
+        return roles.run_learner(experiment, run_folder, stop)
     from corral.launch.evaluator import run_evaluator
 
-    return run_evaluator(experiment, folder, stop)
-
-
-def _holding_a_net(experiment: Experiment, role: Callable[[], int]) -> int:
-    """Run a role that imports TensorFlow."""
-    from actor_client.environments import spaces
-    from corral.launch.threads import choose_threads
-
-    choose_threads(experiment.agent.network, spaces(experiment.environment)[0])
-    return role()
+    return run_evaluator(experiment, run_folder, stop)
 
 
 if __name__ == "__main__":

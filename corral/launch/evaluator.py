@@ -73,7 +73,6 @@ class GreedyAgent:
     """
 
     def __init__(self, agent: Agent, rows: int) -> None:
-        self._spec = agent.spec
         self._rows = rows
         self._initial = {name: np.asarray(leaf) for name, leaf in agent.initial_state(rows).items()}
         self._noise = np.full((rows, agent.spec.noise), 0.5, np.float32)

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
 
 from corral.agents.settings import NetworkSettings
 from corral.protocol.specs import Spec
+
+if TYPE_CHECKING:
+    from corral.launch.experiment import Experiment
 
 _VARIABLE = "TF_NUM_INTRAOP_THREADS"
 WIDEST = 512
@@ -29,6 +33,20 @@ def choose_threads(network: NetworkSettings, observation: Spec) -> None:
     )
     if not network.build and not convolves and max(network.hidden, default=0) <= WIDEST:
         os.environ.setdefault(_VARIABLE, "1")
+
+
+def choose_threads_for(experiment: Experiment) -> None:
+    """For a process that holds the net of an experiment, before TensorFlow starts.
+
+    Raises:
+      BadEnvironmentError: what it observes has to be known, and the environment cannot be made.
+    """
+    from actor_client.environments import spaces
+
+    network = experiment.agent.network
+    # Making an environment can take long, and only here does the answer hang on it.
+    undecided = network.torso == "auto" and not network.build
+    choose_threads(network, spaces(experiment.environment)[0] if undecided else {})
 
 
 def choose_threads_for_file(policy: Path) -> None:

@@ -71,6 +71,15 @@ class TensorSpec:
             return None
         return int(max(highs)) - int(min(lows)) + 1
 
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the most of each element, arrays of `shape`; infinite where there is no bound."""
+        low, high = (
+            np.broadcast_to(np.asarray(none if bound is None else bound).ravel(), (self.size,)).reshape(self.shape)
+            for bound, none in ((self.minimum, -np.inf), (self.maximum, np.inf))
+        )
+        return low, high
+
     def same_array(self, other: TensorSpec) -> bool:
         """Whether both describe arrays of one shape and dtype, whatever their bounds."""
         return self.shape == other.shape and self.dtype == other.dtype

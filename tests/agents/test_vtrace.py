@@ -9,53 +9,37 @@ from corral.agents.agent import Batch
 from corral.agents.settings import ActorCriticSettings, AgentSettings, VTraceSettings
 from corral.agents.vtrace import VTraceAgent
 from corral.protocol.specs import TensorSpec
-from corral.protocol.unrolls import StepType, Unroll
+from corral.protocol.unrolls import StepType
+from tests.agents import tables
 from tests.agents.conftest import gradient_of
+from tests.agents.tables import caller, rows_spec, table
 
 OBSERVATION = {"observation": TensorSpec((4,), "float32")}
 ACTION = TensorSpec((), "int64", 0, 1)
 COSTS = {"entropy_cost", "final_entropy_cost", "entropy_decay_steps", "value_cost", "lambda_"}
 
 
-def table(logits, values):
-    """A network that looks its outputs up: the observation is a row number."""
-    logits, values = np.array(logits, np.float32), np.array(values, np.float32)
-    row = keras.Input((), dtype="int32", name="row")
-    hot = ops.one_hot(row, len(values))
-    scores = keras.layers.Dense(logits.shape[1], use_bias=False, name="scores")(hot)
-    worth = keras.layers.Dense(1, use_bias=False, name="worth")(hot)
-    model = keras.Model({"row": row}, {"logits": scores, "value": worth})
-    model.get_layer("scores").set_weights([logits])
-    model.get_layer("worth").set_weights([values[:, None]])
-    return model
-
-
-def caller(agent):
-    return lambda name, *inputs, training=False: agent.nets[name](*inputs)
-
-
 def act(agent, rows, uniform=0.5, explore=1.0):
     noise, explore = np.full((len(rows), 1), uniform, "f4"), np.full((len(rows), 1), explore, "f4")
     first = np.zeros(len(rows), bool)
-    outputs, state = agent.act(caller(agent), {"row": np.array(rows, "i4")}, {}, first, noise, explore)
+    outputs, state = agent.act(caller(agent.nets), {"row": np.array(rows, "i4")}, {}, first, noise, explore)
     assert state == {}
     return {name: np.asarray(value) for name, value in outputs.items()}
 
 
 def table_agent(logits, values, length=3, lowest=0, **settings):
-    observation = {"row": TensorSpec((), "int32", 0, len(values) - 1)}
     width = len(logits[0])
     action = TensorSpec((), "int64", lowest, lowest + width - 1)
     costs = ActorCriticSettings(**{key: settings.pop(key) for key in list(settings) if key in COSTS})
     clips = VTraceSettings(**{key: settings.pop(key) for key in list(settings) if key.startswith("clip_")})
     settings = AgentSettings(unroll_length=length, actor_critic=costs, vtrace=clips, **settings)
-    return VTraceAgent(settings, observation, action, table(logits, values))
+    return VTraceAgent(settings, rows_spec(len(values)), action, table(logits=logits, value=values))
 
 
 def test_outputs_have_the_spec_they_promise(small_agent):
     noise = np.full((5, 1), 0.5, np.float32)
     observation = {"observation": np.zeros((5, 4), np.float32)}
-    outputs, _ = small_agent.act(caller(small_agent), observation, {}, np.ones(5, bool), noise, noise)
+    outputs, _ = small_agent.act(caller(small_agent.nets), observation, {}, np.ones(5, bool), noise, noise)
     assert list(outputs) == list(small_agent.spec.outputs) == ["action", "log_prob", "value"]
     for name, leaf in small_agent.spec.outputs.items():
         assert outputs[name].dtype == ops.zeros((), leaf.dtype).dtype  # as near as the backend comes to it
@@ -98,26 +82,14 @@ def test_actions_begin_where_the_spec_says():
     assert act(agent, [0], uniform=0.9)["action"].tolist() == [-3]
 
 
-def unroll_of(rows, actions, log_probs, rewards, discounts, types, outputs=None):
-    def column(numbers, dtype):
-        return np.array(numbers, dtype)[:, None]
-
-    output = {"action": column(actions, "i8"), "log_prob": column(log_probs, "f4")}
-    output["value"] = np.zeros_like(output["log_prob"])
-    return Unroll(
-        {"row": column(rows, "i4")},
-        output,
-        column(rewards, "f4"),
-        column(discounts, "f4"),
-        column(types, "u1"),
-        np.zeros((len(rows), 1), "i8"),
-        {},
-    )
+def unroll_of(rows, actions, log_probs, rewards, discounts, types):
+    outputs = {"action": (actions, "i8"), "log_prob": (log_probs, "f4"), "value": (np.zeros(len(rows)), "f4")}
+    return tables.unroll_of(rows, rewards, discounts, types, **outputs)
 
 
 def losses_of(agent, unroll, step=0):
     batch = Batch(unroll, {}, None, None, ops.convert_to_tensor(step, "int64"))
-    losses = agent.losses(caller(agent), None, batch)
+    losses = agent.losses(caller(agent.nets), None, batch)
     return {name: float(value) for name, value in {**losses.groups, **losses.metrics}.items()}
 
 
@@ -207,7 +179,7 @@ def test_targets_and_ratios_carry_no_gradient(small_agent, make_unroll):
     def moves(metric, layer):
         def value():
             batch = Batch(unroll, {}, None, None, ops.zeros((), "int32"))
-            return small_agent.losses(caller(small_agent), None, batch).metrics[metric]
+            return small_agent.losses(caller(small_agent.nets), None, batch).metrics[metric]
 
         return bool(np.any(gradient_of(value, net.get_layer(layer).kernel)))
 
@@ -238,7 +210,7 @@ def test_what_else_a_network_puts_out_is_put_out():
     assert agent.spec.outputs["feeling"] == TensorSpec((3,), "float32")
     noise = np.zeros((5, 1), np.float32)
     out, _ = agent.act(
-        caller(agent), {"observation": np.ones((5, 4), "f4")}, {}, np.zeros(5, bool), noise, noise + 1
+        caller(agent.nets), {"observation": np.ones((5, 4), "f4")}, {}, np.zeros(5, bool), noise, noise + 1
     )
     assert list(out) == list(agent.spec.outputs)
     assert tuple(out["feeling"].shape) == (5, 3)
@@ -283,5 +255,5 @@ def test_subclassed_networks_are_welcome(make_unroll):
             return {"logits": self.logits(x), "value": self.value(x)}
 
     agent = VTraceAgent(AgentSettings(unroll_length=3), OBSERVATION, ACTION, Mine())
-    losses = agent.losses(caller(agent), None, Batch(make_unroll(agent, 2), {}, None, None, 0))
+    losses = agent.losses(caller(agent.nets), None, Batch(make_unroll(agent, 2), {}, None, None, 0))
     assert np.isfinite(float(losses.groups["policy"]))

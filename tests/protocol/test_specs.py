@@ -154,3 +154,15 @@ def test_the_order_of_leaves_counts() -> None:
 def test_a_spec_reads_as_a_line() -> None:
     spec = {"camera": TensorSpec((4, 4), "uint8"), "gear": TensorSpec((), "int64", 0, 2)}
     assert describe(spec) == "{camera: uint8[4, 4], gear: int64[] of 3 values}"
+
+
+def test_bounds_are_told_element_by_element():
+    low, high = TensorSpec((2, 2), "float32", 0.0, (1.0, 2.0, 3.0, 4.0)).bounds
+    assert low.tolist() == [[0, 0], [0, 0]]
+    assert high.tolist() == [[1, 2], [3, 4]]
+    low, high = TensorSpec((), "float32", None, 5.0).bounds
+    assert (low.tolist(), high.tolist()) == (-np.inf, 5.0)
+
+
+def test_whole_bounds_stay_exact():
+    assert TensorSpec((), "int64", -(2**63), 2**62 + 1).bounds[1].item() == 2**62 + 1

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import keras
@@ -240,22 +241,15 @@ class _Function:
         """What the operation that calls this function is told of it."""
         inputs = tuple(tensor.dtype.as_datatype_enum for tensor in self._concrete.inputs)
         outputs = tuple(tensor.dtype.as_datatype_enum for tensor in self._concrete.outputs)
-        options = self._context.function_call_options.config_proto_serialized
-        function = self._concrete._inference_function
-        return (
-            "Tin",
-            inputs,
-            "Tout",
-            outputs,
-            "f",
-            function,
-            "config",
-            "",
-            "config_proto",
-            options,
-            "executor_type",
-            "",
-        )
+        attributes = {
+            "Tin": inputs,
+            "Tout": outputs,
+            "f": self._concrete._inference_function,
+            "config": "",
+            "config_proto": self._context.function_call_options.config_proto_serialized,
+            "executor_type": "",
+        }
+        return tuple(chain.from_iterable(attributes.items()))
 
     def _outputs_in_input_memory(self, examples: Sequence[np.ndarray]) -> list[int]:
         """Which outputs are an input handed through: the caller may overwrite that memory, so they are copied."""
