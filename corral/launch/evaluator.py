@@ -17,7 +17,7 @@ from corral.launch.experiment import Experiment
 from corral.launch.policy import Act
 from corral.launch.roles import agent_of
 from corral.launch.scheduling import wake_without_preempting
-from corral.launch.stopping import StopRequest
+from corral.launch.stopping import AskedToStopError, StopRequest
 from corral.protocol import Spec
 from inference_server.learner_link import LearnerLink
 from inference_server.outbox import Outbox
@@ -104,10 +104,6 @@ class GreedyAgent:
         return act
 
 
-class _AskedToStopError(Exception):
-    pass
-
-
 def run_evaluator(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
     """Evaluate the newest policy again and again, until asked to stop; the exit code."""
     wake_without_preempting()
@@ -118,14 +114,13 @@ def run_evaluator(experiment: Experiment, folder: Path, stop: StopRequest) -> in
     link = LearnerLink(
         None, experiment.learner.weights_address, {}, agent.spec.unroll_length, newest, Outbox("shed"), lambda: None
     )
-    asked = threading.Event()
-    stop.call(asked.set)
+    stop.call(lambda: None)  # what goes on is left where it stands, and the link is closed
     link.start()
     try:
-        while not asked.is_set():
+        while not stop.asked:
             taken = newest.take()
             if taken is None:
-                asked.wait(_PATIENCE_S)
+                stop.wait(_PATIENCE_S)
                 continue
             version, weights = taken
             greedy.load(weights)
@@ -135,19 +130,14 @@ def run_evaluator(experiment: Experiment, folder: Path, stop: StopRequest) -> in
                 greedy.player,
                 settings.episodes,
                 seed=experiment.run.seed,
-                on_step=lambda episodes, steps: _unless(asked),
+                on_step=lambda episodes, steps: stop.check(),
             )
             figures = {"policy_version": version, **played.figures(), "seconds": time.monotonic() - begun}
             evaluations.add({"time": round(time.time(), 3), **figures})
-            asked.wait(settings.every_s)
-    except _AskedToStopError:
+            stop.wait(settings.every_s)
+    except AskedToStopError:
         pass
     finally:
         link.stop()
         link.join(5)
     return stop.exit_code
-
-
-def _unless(asked: threading.Event) -> None:
-    if asked.is_set():
-        raise _AskedToStopError

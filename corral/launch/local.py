@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,8 +83,7 @@ class LocalRun:
         self._signal = 0
         self._signalled = 0.0
         self._steps_before: int | None = None
-        self._hurry = threading.Event()
-        self._woken = threading.Event()
+        self._hurried = False
         self._sockets = make_socket_folder()
         try:
             local = local_addresses(experiment, self._sockets)
@@ -156,7 +154,7 @@ class LocalRun:
                 for text in self._evaluations.news():
                     watcher.view.note(text)
                 due = time.monotonic() + PERIOD_S
-            self._woken.wait(_PATIENCE_S)
+            time.sleep(_PATIENCE_S)
 
     def _tell_of_resumption(self, view: View) -> None:
         """Say once from where an earlier life is gone on with."""
@@ -214,7 +212,7 @@ class LocalRun:
         # Without a learner there is nothing to save, and so no order to keep.
         groups = [actors, [learner], [server]] if learner.alive else [[*actors, learner, server]]
         for group in groups:
-            end(group, self._hurry)
+            end(group, lambda: self._hurried)
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     @contextmanager
@@ -222,12 +220,12 @@ class LocalRun:
         """Take SIGINT, SIGTERM and SIGHUP as requests to end; a second one ends the processes at once."""
 
         def note(number: int, frame: FrameType | None) -> None:
+            # Takes no lock: what it interrupts may hold it (and so no threading.Event).
             # One Ctrl-C can arrive twice: from the terminal, and from whoever wraps this command.
             if self._signal and time.monotonic() - self._signalled > _TWICE_S:
-                self._hurry.set()
+                self._hurried = True
             if not self._signal:
                 self._signal, self._signalled = number, time.monotonic()
-            self._woken.set()
 
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         previous = {number: signal.signal(number, note) for number in numbers}

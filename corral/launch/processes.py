@@ -6,10 +6,9 @@ import contextlib
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 RESTARTS_PER_MINUTE = 5
@@ -111,14 +110,14 @@ class Child:
         return None
 
 
-def end(children: Iterable[Child], hurry: threading.Event | None = None) -> None:
-    """Ask the children to stop, all at once; after its own grace each, or as soon as `hurry` is set, end them."""
+def end(children: Iterable[Child], hurried: Callable[[], bool] = lambda: False) -> None:
+    """Ask the children to stop, all at once; after its own grace each, or as soon as `hurried`, end them."""
     children = list(children)
     for child in children:
         child.terminate()
     begun = time.monotonic()
     while any(child.alive and time.monotonic() - begun < child.grace_s for child in children):
-        if hurry is not None and hurry.is_set():
+        if hurried():
             break
         time.sleep(0.01)
     for child in children:

@@ -14,7 +14,7 @@ from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
 from corral.launch.folder import RESULT, write_json
 from corral.launch.scheduling import wake_without_preempting
-from corral.launch.stopping import StopRequest
+from corral.launch.stopping import AskedToStopError, StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -41,20 +41,11 @@ def run_server(experiment: Experiment, stop: StopRequest, on_ready: Callable[[],
 def serve(server: Any, stop: StopRequest, on_ready: Callable[[], None] = lambda: None) -> int:
     """Warm and run an `InferenceServer` until asked to stop; `on_ready` is called between the two."""
     stop.call(server.stop)
-    with suppress(_AskedToStopError):
-        server.warm(lambda done, total: _unless_asked(stop))
+    with suppress(AskedToStopError):
+        server.warm(lambda done, total: stop.check())
         on_ready()
     server.run()  # closes what is open, even where it was asked to stop before
     return stop.exit_code
-
-
-class _AskedToStopError(Exception):
-    pass
-
-
-def _unless_asked(stop: StopRequest) -> None:
-    if stop.asked:
-        raise _AskedToStopError
 
 
 def run_learner(

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+import time
 from collections.abc import Callable
 from types import FrameType
+
+_PATIENCE_S = 0.02
+"""Seconds between two looks at whether somebody asked."""
+
+
+class AskedToStopError(Exception):
+    """Somebody asked, in the middle of something long."""
 
 
 class StopRequest:
@@ -18,7 +25,8 @@ class StopRequest:
 
     def __init__(self, last_act: Callable[[], None] = lambda: None) -> None:
         """`last_act` runs before the process ends without unwinding; it must not block."""
-        self._asked = threading.Event()
+        # No threading.Event: its lock may be held by the very code that a signal handler interrupts.
+        self._asked = False
         self._action: Callable[[], None] | None = None
         self._last_act = last_act
         self.exit_code = 0
@@ -31,7 +39,19 @@ class StopRequest:
     @property
     def asked(self) -> bool:
         """Whether somebody asked."""
-        return self._asked.is_set()
+        return self._asked
+
+    def check(self) -> None:
+        """Raise `AskedToStopError` if somebody asked."""
+        if self._asked:
+            raise AskedToStopError
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until somebody asks, at most so long; whether somebody asked."""
+        until = time.monotonic() + seconds
+        while not self._asked and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _PATIENCE_S))
+        return self._asked
 
     def call(self, action: Callable[[], None]) -> None:
         """From now on `action` is what stops this process: thread- and signal-safe, not blocking.
@@ -46,7 +66,7 @@ class StopRequest:
         """Ask politely; asking again changes nothing. Safe in any thread."""
         if self.asked:
             return
-        self._asked.set()
+        self._asked = True
         if self._action is None:
             self.end_now(self.exit_code)
         else:

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -26,11 +25,7 @@ def play(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
         (sockets / name).touch()
     name = f"{role}-{number}" if role == "actor" else role
     plan = json.loads((run_folder.parent / "plan.json").read_text()).get(name, {})
-    stopped = threading.Event()
-    if plan.get("ignore_stop"):
-        stop.call(lambda: None)
-    else:
-        stop.call(stopped.set)
+    stop.call(lambda: None)
     if plan.get("grandchild"):
         pid = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "600")
         tell(run_folder, f"{name}-grandchild", pid)
@@ -51,7 +46,8 @@ def play(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
             time.sleep(0.005)
         finish(run_folder, plan["finish"], env_steps_before=RESULT["env_steps"] if plan.get("idle") else 0)
         return 0 if plan["finish"] else 1
-    stopped.wait()
+    while not stop.wait(600):
+        pass
     if plan.get("ignore_stop"):
         time.sleep(600)
     if role == "learner":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import sys, threading, time
+import sys, time
 from pathlib import Path
 from corral.launch import lifeline
 from corral.launch.stopping import StopRequest
@@ -18,13 +18,12 @@ kind, folder = sys.argv[1], Path(sys.argv[2])
 stop = StopRequest(last_act=lambda: print("last act", flush=True))
 stop.install()
 lifeline.watch(stop, lambda: print("lost", flush=True), 0.2)
-event = threading.Event()
-if kind == "polite":
-    stop.call(lambda: (print("asked", flush=True), event.set()))
-elif kind == "stubborn":
-    stop.call(lambda: print("asked", flush=True))
+told = []
+if kind != "early":
+    stop.call(lambda: told.append(print("asked", flush=True)))
 print("begun", flush=True)
-event.wait(60)
+while kind == "stubborn" or not told:
+    time.sleep(0.01)
 print("ended", flush=True)
 sys.exit(stop.exit_code)
 """
@@ -90,3 +89,23 @@ def test_a_lost_launcher_does_not_ask_for_ever(start) -> None:
     process.stdin.close()
     assert process.stdout.read() == "lost\nasked\nlast act\n"
     assert process.wait(10) == 1
+
+
+# The handler runs between any two instructions of the main thread: also of one that waits and holds a lock.
+WAITING = """
+import faulthandler, signal, sys
+from corral.launch.stopping import StopRequest
+faulthandler.dump_traceback_later(20, exit=True)
+for turn in range(5_000):
+    stop = StopRequest()
+    stop.call(lambda: None)
+    signal.signal(signal.SIGALRM, stop._on_signal)
+    signal.setitimer(signal.ITIMER_REAL, 1e-6 * (20 + turn % 200))
+    while not stop.wait(2e-5):
+        pass
+"""
+
+
+def test_a_signal_may_come_at_any_moment_of_waiting() -> None:
+    done = subprocess.run([sys.executable, "-c", WAITING], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
