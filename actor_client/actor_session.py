@@ -31,6 +31,7 @@ from corral.protocol import (
     spec_to_wire,
     unpack_control,
 )
+from corral.protocol.keys import Caller
 from corral.protocol.tensors import check_rows, to_frame
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class ActorSession:
       environment: what they are, by name and arguments, which the server compares with its own; empty says
         nothing.
       first_environment: the run-wide number of the first one; None lets the server choose.
+      keys: where the server has keys.
       stopping: asked while waiting; True ends the wait with `UnansweredError`.
     """
 
@@ -91,10 +93,12 @@ class ActorSession:
         environments: int,
         environment: str = "",
         first_environment: int | None = None,
+        keys: Caller | None = None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._context = zmq.Context()
         self._address = address
+        self._keys = keys
         self._observation = observation
         self._settings = settings
         self._stopping = stopping
@@ -111,6 +115,7 @@ class ActorSession:
             address,
             resend_after_s=settings.resend_after_s,
             give_up_after_s=settings.give_up_after_s,
+            keys=keys,
             stopping=stopping,
         )
         self._token = 0
@@ -199,7 +204,7 @@ class ActorSession:
 
     def _keep_alive(self, lease_s: float) -> None:
         self._stop_heartbeat()
-        self._heartbeat = Heartbeat(self._context, self._address, self._token, every_s=lease_s / 4)
+        self._heartbeat = Heartbeat(self._context, self._address, self._token, every_s=lease_s / 4, keys=self._keys)
         self._heartbeat.start()
 
     def _stop_heartbeat(self) -> None:

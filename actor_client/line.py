@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import zmq
 
 from corral.protocol import Failure, Header, MessageType, open_dealer, unpack_control, unpack_header
+from corral.protocol.keys import Caller
 
 
 class UnansweredError(TimeoutError):
@@ -21,6 +22,7 @@ class Line:
       address: the server's.
       resend_after_s: silence after which a request is sent again, under the same sequence number.
       give_up_after_s: silence after which `UnansweredError` is raised; 0 waits for ever.
+      keys: where the server has keys.
       stopping: asked now and then while waiting; True raises `UnansweredError` at once.
     """
 
@@ -31,14 +33,16 @@ class Line:
         *,
         resend_after_s: float,
         give_up_after_s: float,
+        keys: Caller | None = None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._keys = keys
         self._context = context
         self._address = address
         self._resend_after_s = resend_after_s
         self._give_up_after_s = give_up_after_s
         self._stopping = stopping
-        self._socket = open_dealer(context, address)
+        self._socket = open_dealer(context, address, keys)
 
     def ask(self, frames: Sequence[bytes | memoryview], session: int, sequence: int) -> tuple[Header, bytes]:
         """Send a request and wait for its answer.
@@ -74,7 +78,7 @@ class Line:
         except zmq.Again:
             # The queue is full of earlier tries: no server has been there for long. A new socket forgets them.
             self._socket.close(0)
-            self._socket = open_dealer(self._context, self._address)
+            self._socket = open_dealer(self._context, self._address, self._keys)
 
     def _await(self, request: tuple[int, int], deadline: float, started: float) -> tuple[Header, bytes] | None:
         while (remaining := deadline - time.monotonic()) > 0:
@@ -97,5 +101,6 @@ class Line:
             raise UnansweredError("stopped while waiting for an answer")
         if 0 < self._give_up_after_s <= waited:
             raise UnansweredError(
-                f"no answer from {self._address} for {waited:.1f} s: does a server run there, at this address?"
+                f"no answer from {self._address} for {waited:.1f} s: does a server run there, at this address? "
+                f"One with keys answers nobody {'whose keys it does not know' if self._keys else 'without'}"
             )

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -28,6 +29,7 @@ from corral.protocol import (
     spec_from_wire,
     unpack_control,
 )
+from corral.protocol.keys import Role, caller
 from corral.protocol.tensors import check_rows, to_frame
 
 RETRY_S = 0.05
@@ -41,14 +43,17 @@ class PolicyClient:
 
     Args:
       address: the server's, `tcp://HOST:PORT` or `ipc://PATH`.
+      keys: the folder of an actor's keys, where the server has keys.
       timeout_s: silence after which `infer` gives up; a request is sent again every quarter of it.
 
     Raises:
       AddressError: the address is malformed.
+      KeysError: the keys cannot be used.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, address: str, *, timeout_s: float = 30.0, keys: Path | str | None = None) -> None:
         self.address = address
+        self._keys = caller(keys, Role.ACTOR, towards=Role.SERVER)
         self._timeout_s = timeout_s
         self._idle: list[Line] = []
         self._welcome: tuple[Spec, Spec, int] | None = None
@@ -167,7 +172,11 @@ class PolicyClient:
 
     def _line(self) -> Line:
         return Line(
-            self._context, self.address, resend_after_s=self._timeout_s / 4, give_up_after_s=self._timeout_s
+            self._context,
+            self.address,
+            resend_after_s=self._timeout_s / 4,
+            give_up_after_s=self._timeout_s,
+            keys=self._keys,
         )
 
     def _look_out_for_fork(self) -> None:

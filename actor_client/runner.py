@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from actor_client.actor_session import ActorSession, SessionLostError
 from actor_client.environments import make_group
 from actor_client.line import UnansweredError
 from actor_client.settings import ActorSettings, EnvironmentSettings
+from corral.protocol.keys import Role, caller
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,7 @@ def run_actor(
     *,
     first_environment: int | None = None,
     seed: int = 0,
+    keys: Path | str | None = None,
     stop: threading.Event | None = None,
     on_session: Callable[[bool], None] = lambda has_one: None,
 ) -> None:
@@ -37,15 +40,18 @@ def run_actor(
       address: the server's.
       first_environment: the run-wide number of the first environment; None lets the server choose.
       seed: of the run; each environment's own seed is drawn from it and its number.
+      keys: the folder of this actor's keys, where the server has keys.
       on_session: told True when a session begins and False when it ends.
 
     Raises:
       BadEnvironmentError: the environment cannot be made.
       AddressError: the address is malformed.
+      KeysError: the keys cannot be used.
       ProtocolError: the server will not have this actor.
       UnansweredError: `actor.give_up_after_s` have passed without an answer.
     """
     stop = stop or threading.Event()
+    own = caller(keys, Role.ACTOR, towards=Role.SERVER)
     group = make_group(environment, actor.environments)
     session = ActorSession(
         address,
@@ -55,6 +61,7 @@ def run_actor(
         environments=group.size,
         environment=environment.label,
         first_environment=first_environment,
+        keys=own,
         stopping=stop.is_set,
     )
     try:

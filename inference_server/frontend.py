@@ -15,6 +15,7 @@ from corral.protocol import (
     pack_control,
     remove_socket_file,
 )
+from corral.protocol.keys import Gate
 from corral.protocol.limits import MAX_TEXT
 from inference_server.rows import Rows
 
@@ -33,15 +34,20 @@ class Frontend:
     Everything here happens once a message, so its cost is counted: a frame received with its "more" flag takes
     0.9 us, asking the socket for that flag 1.0 us, `send` without the checks of pyzmq's Python layer 0.25 us
     instead of 0.6 (benchmarks/DATA_PLANE.md).
+
+    Attributes:
+      key: whose key the begun message came under; empty where there are no keys.
     """
 
-    def __init__(self, context: zmq.Context, address: str, *, insecure: bool) -> None:
-        self._socket = open_router(context, address, insecure=insecure)
+    def __init__(self, context: zmq.Context, address: str, *, insecure: bool, gate: Gate | None = None) -> None:
+        self._gate = gate
+        self._socket = open_router(context, address, insecure=insecure, gate=gate)
         self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._recv = self._socket.recv
         # The class below `zmq.Socket`: the same method, without arguments that only other kinds of sockets take.
         self._send = super(zmq.Socket, self._socket).send
         self._more = False
+        self.key = ""
 
     @property
     def fileno(self) -> int:
@@ -60,6 +66,8 @@ class Frontend:
             return None
         frame = self._recv(0, False)
         self._more = frame.more
+        if self._gate is not None:
+            self.key = str(frame.get("User-Id"))
         return routing, frame.bytes
 
     def read_into(self, rows: Rows, start: int, stop: int) -> None:
@@ -103,5 +111,7 @@ class Frontend:
 
     def close(self) -> None:
         """Close the socket and remove its file, if it has one."""
+        if self._gate is not None:
+            self._gate.close()
         self._socket.close()
         remove_socket_file(self.address)

@@ -29,6 +29,7 @@ from corral.protocol import (
     unpack_control,
     unpack_header,
 )
+from corral.protocol.keys import Caller
 from corral.protocol.tensors import to_frame
 from corral.protocol.waker import Waker
 from corral.protocol.weights import unpack_weights
@@ -74,6 +75,7 @@ class LearnerLink(threading.Thread):
       weights_address: where it gives weights out.
       spec: the unroll's parts, as `unroll_spec` gives them.
       engine, outbox: shared with the serving thread.
+      keys: a server's, where the learner has keys.
       wake_server: makes the serving thread look for news.
     """
 
@@ -86,6 +88,7 @@ class LearnerLink(threading.Thread):
         engine: WeightHolder,
         outbox: Outbox,
         wake_server: Callable[[], None],
+        keys: Caller | None = None,
     ) -> None:
         super().__init__(name="learner-link", daemon=True)
         self.waker = Waker()
@@ -97,8 +100,8 @@ class LearnerLink(threading.Thread):
         # A context of its own: libzmq looks names up in the context's I/O thread, and a learner's name that nobody
         # knows at the moment would make the actors wait for seconds.
         self._context = zmq.Context()
-        self._unrolls = open_dealer(self._context, unrolls_address) if unrolls_address is not None else None
-        self._weights = open_dealer(self._context, weights_address)
+        self._unrolls = open_dealer(self._context, unrolls_address, keys) if unrolls_address is not None else None
+        self._weights = open_dealer(self._context, weights_address, keys)
         self._spec = {part: spec_to_wire(leaves) for part, leaves in spec.items()} | {"length": length}
         self._engine = engine
         self._outbox = outbox

@@ -7,6 +7,7 @@ import select
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -31,6 +32,7 @@ from corral.protocol import (
     unpack_control,
     unpack_header,
 )
+from corral.protocol.keys import Gate, Role, caller
 from corral.protocol.unrolls import unroll_spec
 from corral.protocol.waker import Waker
 from inference_server.engine import Engine
@@ -69,10 +71,12 @@ class InferenceServer:
       seed: of the exploration noise.
       environment: what actors must run, by name and arguments; empty takes any with the same spaces.
       learner: the learner's unroll and weight addresses; None serves the agent as it was built, for INFER alone.
+      keys: the folder of the server's keys; whoever connects must have keys too, and so must the learner.
       clock: seconds, monotonic.
 
     Raises:
       AddressError: the address cannot be listened on.
+      KeysError: the keys cannot be used.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class InferenceServer:
         seed: int = 0,
         environment: str = "",
         learner: tuple[str, str] | None = None,
+        keys: Path | str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = zmq.Context()
@@ -93,7 +98,8 @@ class InferenceServer:
         self._stopping = False
         self._waker = Waker()
         # Bound before anything is built: a taken address is told at once, and early actors wait in the queue.
-        self._frontend = Frontend(self._context, settings.address, insecure=settings.insecure)
+        self._gate = Gate(keys, Role.SERVER) if keys else None
+        self._frontend = Frontend(self._context, settings.address, insecure=settings.insecure, gate=self._gate)
         self.address = self._frontend.address
         self._engine = Engine(build(), settings.batching.bucket_sizes(), learns=learner is not None)
         self._spec = spec = self._engine.agent.spec
@@ -112,7 +118,13 @@ class InferenceServer:
                 self._outbox, self._stats, clock, self._refuse,
             )  # fmt: skip
             self._link = LearnerLink(
-                *learner, parts, spec.unroll_length, self._engine, self._outbox, self._waker.wake
+                *learner,
+                parts,
+                spec.unroll_length,
+                self._engine,
+                self._outbox,
+                self._waker.wake,
+                caller(keys, Role.SERVER, towards=Role.LEARNER),
             )
         self._last_housekeeping = clock()
 
@@ -180,7 +192,8 @@ class InferenceServer:
         header = _NO_HEADER
         try:
             header = unpack_header(head)
-            self._handle(routing, header, head)
+            if self._gate is None or self._admits(self._gate, header):
+                self._handle(routing, header, head)
         except ProtocolError as error:
             self._refuse(routing, header.session, header.sequence, error)
         except Exception:
@@ -189,6 +202,19 @@ class InferenceServer:
             defect = ProtocolError(ErrorCode.INTERNAL, "a defect; see the server's log")
             self._refuse(routing, header.session, header.sequence, defect)
         self._frontend.discard()
+
+    def _admits(self, gate: Gate, header: Header) -> bool:
+        """Whether the key of the begun message may send it; a session belongs to the key that opened it.
+
+        Raises:
+          ProtocolError: FORBIDDEN, or EXPIRED for another's session.
+        """
+        if not gate.check(self._frontend.key, header.type):
+            return False
+        session = self._sessions.find(header.session)
+        if session is not None and session.key != self._frontend.key:
+            raise _expired()
+        return True
 
     def _handle(self, routing: bytes, header: Header, head: bytes) -> None:
         if header.type == _STEP and self._step is not None:
@@ -288,7 +314,9 @@ class InferenceServer:
 
     def _seat(self, routing: bytes, nonce: int, hello: Hello) -> Session:
         before = len(self._sessions)
-        session = self._sessions.open(nonce, routing, hello.environments, hello.first_environment)
+        session = self._sessions.open(
+            nonce, routing, hello.environments, hello.first_environment, self._frontend.key
+        )
         if len(self._sessions) > before:
             last = session.first_environment + hello.environments - 1
             log.info("an actor joined with environments %d to %d", session.first_environment, last)
@@ -301,7 +329,7 @@ class InferenceServer:
     def _touch(self, header: Header) -> None:
         session = self._sessions.find(header.session)
         if session is None:
-            raise ProtocolError(ErrorCode.EXPIRED, "no such session here: say HELLO again and reset")
+            raise _expired()
         self._sessions.touch(session)
 
     def _part(self, header: Header) -> None:
@@ -334,8 +362,13 @@ class InferenceServer:
             return
         self._last_housekeeping = now
         self._stats.tick()
+        revoked = self._gate.look_again() if self._gate is not None else ()
         if self._step is None:
             return
+        for session in self._sessions:
+            if session.key in revoked:
+                log.warning("a key was revoked: its actor's %d environments are free", len(session.slots))
+                self._step.forget(session)
         if self._outbox.blocked:
             # Nobody can show a sign of life by stepping while the learner makes everyone wait.
             for session in self._sessions:
@@ -365,5 +398,10 @@ class InferenceServer:
             "learner_found": self._link is None or self._link.welcomed,
             "learner_failure": self._link.failure if self._link else "",
             "weights_refused": self._link.refused if self._link else 0,
+            "keys_refused": self._gate.refused if self._gate else 0,
         }
         return Report(figures)
+
+
+def _expired() -> ProtocolError:
+    return ProtocolError(ErrorCode.EXPIRED, "no such session here: say HELLO again and reset")

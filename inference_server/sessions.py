@@ -31,6 +31,7 @@ class Session:
       answered: the sequence of the last STEP that was answered.
       waiting: whether a STEP (sequence `answered + 1`) waits for its answer.
       reply: the last answer, for a resend of its request.
+      key: whose key opened it; empty where the server has no keys.
       seen: clock reading of the last sign of life.
       strikes: malformed messages so far.
       closed: whether it has ended; its slots stay taken until the step that waits is done.
@@ -42,6 +43,7 @@ class Session:
     slots: np.ndarray
     first_environment: int
     seen: float
+    key: str = ""
     answered: int = 0
     waiting: bool = False
     reply: bytes = b""
@@ -83,18 +85,19 @@ class Sessions:
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._by_token.values()))
 
-    def open(self, nonce: int, routing: bytes, environments: int, first_environment: int) -> Session:
+    def open(self, nonce: int, routing: bytes, environments: int, first_environment: int, key: str = "") -> Session:
         """The session for a HELLO: the one it already opened, else a new one.
 
         Args:
           first_environment: the run-wide number of the actor's first environment; -1 takes the lowest that is
             free, so that numbers stay dense whoever comes and goes.
+          key: whose key the HELLO came under.
 
         Raises:
           ProtocolError: LIMIT for no environments, BUSY where too few slots are free.
         """
         known = self._by_nonce.get(nonce)
-        if known is not None:
+        if known is not None and known.key == key:
             known.routing, known.seen = routing, self._clock()
             return known
         if environments < 1:
@@ -111,7 +114,7 @@ class Sessions:
             )
         first = self._slots.free_numbers(environments) if first_environment < 0 else first_environment
         seats = self._slots.take(environments, first)
-        session = Session(secrets.randbits(64), nonce, routing, seats, first, self._clock())
+        session = Session(secrets.randbits(64), nonce, routing, seats, first, self._clock(), key)
         self._by_token[session.token] = self._by_nonce[nonce] = session
         return session
 

@@ -96,6 +96,7 @@ class Learner:
         target_return: float | None,
         max_env_steps: int,
         folder: Path,
+        keys: Path | str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -118,6 +119,7 @@ class Learner:
         self._publisher = WeightPublisher(
             settings.weights_address,
             insecure=settings.insecure,
+            keys=keys,
             # Later than the life before, whatever the clock says.
             epoch=max(time.time_ns() // 1_000_000, int(before.get("epoch", 0)) + 1),
             version=self.progress.policy_version,
@@ -127,6 +129,7 @@ class Learner:
                 settings.unrolls_address,
                 queue=_queue(settings, spec),
                 insecure=settings.insecure,
+                keys=keys,
                 report=self.figures,
                 expect=unroll_spec(spec.observation, spec.outputs, spec.state),
                 length=spec.unroll_length,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ from corral.protocol import (
     remove_socket_file,
     unpack_header,
 )
+from corral.protocol.keys import Gate, Role
 from corral.protocol.waker import Waker
 
 log = logging.getLogger(__name__)
@@ -31,13 +33,18 @@ class Listener:
 
     A message that cannot be honoured is answered with ERROR; nothing that is sent here ends the thread.
 
+    Attributes:
+      refused: connections that were turned away for their keys.
+
     Raises:
       AddressError: the address cannot be listened on.
+      KeysError: the keys cannot be used.
     """
 
-    def __init__(self, address: str, *, name: str, insecure: bool) -> None:
+    def __init__(self, address: str, *, name: str, insecure: bool, keys: Path | str | None) -> None:
+        self._gate = Gate(keys, Role.LEARNER) if keys else None
         self._context = zmq.Context()
-        self._socket = open_router(self._context, address, insecure=insecure)
+        self._socket = open_router(self._context, address, insecure=insecure, gate=self._gate)
         self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._waker = Waker()
         self._stopping = False
@@ -48,6 +55,10 @@ class Listener:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def refused(self) -> int:
+        return self._gate.refused if self._gate is not None else 0
 
     def close(self) -> None:
         """Stop listening; the address is free when this returns."""
@@ -71,9 +82,13 @@ class Listener:
             while not self._stopping:
                 poller.poll(1000)
                 self._waker.clear()
+                if self._gate is not None:
+                    self._gate.look_again()
                 self._receive_all()
                 self._work()
         finally:
+            if self._gate is not None:
+                self._gate.close()
             self._socket.close()
             remove_socket_file(self.address)
             self._context.destroy(linger=0)
@@ -89,6 +104,8 @@ class Listener:
             try:
                 head = frames[0].bytes
                 header = unpack_header(head)
+                if self._gate is not None and not self._gate.check(str(frames[0].get("User-Id")), header.type):
+                    continue
                 self._handle(routing.bytes, header, head, frames[1:])
             except ProtocolError as error:
                 log.warning("from a server: %s", error)

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +81,8 @@ class UnrollSource(Listener):
     Args:
       address: where servers deliver.
       queue: unrolls that may wait for training.
-      insecure: listen on an address that other machines can reach.
+      insecure: listen on an address that other machines can reach, without keys.
+      keys: the folder of the learner's keys; whoever connects must have keys too.
       report: figures for whoever asks for the status; called by the listening thread.
       expect: the unroll's parts that servers must hold; None takes them from the first server.
       length: transitions in an unroll; 0 takes it from the first server.
@@ -93,6 +95,7 @@ class UnrollSource(Listener):
 
     Raises:
       AddressError: the address cannot be listened on.
+      KeysError: the keys cannot be used.
     """
 
     def __init__(
@@ -101,12 +104,13 @@ class UnrollSource(Listener):
         *,
         queue: int = 64,
         insecure: bool = False,
+        keys: Path | str | None = None,
         report: Callable[[], dict[str, Any]] = dict,
         expect: dict[str, Spec] | None = None,
         length: int = 0,
         cursors: Mapping[int, int] | None = None,
     ) -> None:
-        super().__init__(address, name="unroll-source", insecure=insecure)
+        super().__init__(address, name="unroll-source", insecure=insecure, keys=keys)
         self._queue = queue
         self._report = report
         self._parts = expect

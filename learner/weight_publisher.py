@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import zmq
@@ -47,7 +48,8 @@ class WeightPublisher(Listener):
 
     Args:
       address: where servers connect.
-      insecure: listen on an address that other machines can reach.
+      insecure: listen on an address that other machines can reach, without keys.
+      keys: the folder of the learner's keys; whoever connects must have keys too.
       epoch: of this learner's life; servers refuse what is older than what they hold. The default counts
         milliseconds, so that a learner that starts later is a later one.
       version: the last one that an earlier life of this learner published; counting goes on from there.
@@ -55,6 +57,7 @@ class WeightPublisher(Listener):
 
     Raises:
       AddressError: the address cannot be listened on.
+      KeysError: the keys cannot be used.
     """
 
     def __init__(
@@ -62,11 +65,12 @@ class WeightPublisher(Listener):
         address: str,
         *,
         insecure: bool = False,
+        keys: Path | str | None = None,
         epoch: int | None = None,
         version: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(address, name="weight-publisher", insecure=insecure)
+        super().__init__(address, name="weight-publisher", insecure=insecure, keys=keys)
         self.epoch = time.time_ns() // 1_000_000 if epoch is None else epoch
         self.version = version
         self.last_refusal = ""

@@ -7,13 +7,14 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from corral.protocol.keys import Role, caller
 from learner.checkpoints import load_newest
 from tests.support.command import ROOT, Workplace, workplace
 from tests.support.hosts import Host, HostProcess, hosts
@@ -23,12 +24,15 @@ pytestmark = pytest.mark.long
 
 PAGE = (ROOT / "docs/machines.md").read_text()
 # As they stand on the page, where each machine has the name of what runs there.
-SERVER = "corral server examples/cartpole.toml --address tcp://0.0.0.0:5555 --insecure"
-LEARNER = "corral learner examples/cartpole.toml"
-LEARNER_ELSEWHERE = "corral learner examples/cartpole.toml --insecure"
-ACTOR = "corral actor examples/cartpole.toml --server tcp://SERVER:5555"
-STATUS = "corral status tcp://SERVER:5555"
-SET = "corral set tcp://SERVER:5555 server.batching.timeout_us=500"
+KEYS = "corral keys new keys"
+BUNDLE = "corral keys bundle keys actor actor for-actors"
+BUNDLE_ELSEWHERE = "corral keys bundle keys learner learner for-learner"  # in a sentence
+SERVER = "corral server examples/cartpole.toml --address tcp://0.0.0.0:5555 --keys keys"
+LEARNER = "corral learner examples/cartpole.toml --keys keys"
+LEARNER_ELSEWHERE = "corral learner examples/cartpole.toml --keys for-learner"
+ACTOR = "corral actor examples/cartpole.toml --server tcp://SERVER:5555 --keys for-actors"
+STATUS = "corral status tcp://SERVER:5555 --keys keys"
+SET = "corral set tcp://SERVER:5555 server.batching.timeout_us=500 --keys keys"
 ENVIRONMENTS = 12  # of one actor, as the experiment has it
 
 
@@ -61,16 +65,24 @@ def network() -> Iterator[list[Host]]:
         yield network
 
 
+@contextmanager
+def workplace_with_keys() -> Iterator[Workplace]:
+    with workplace() as place:
+        for command in (KEYS, BUNDLE, BUNDLE_ELSEWHERE):
+            assert place.corral(*command.split()[1:]).returncode == 0
+        yield place
+
+
 @pytest.fixture
 def machines(network: list[Host]) -> Iterator[Machines]:
-    with workplace() as place, ExitStack() as stack:
+    with workplace_with_keys() as place, ExitStack() as stack:
         yield Machines(network, place, stack)
 
 
 @pytest.fixture(scope="module")
 def herd(network: list[Host]) -> Iterator[Machines]:
     """Machines whose first one has a server with a short lease and a learner that trains without end."""
-    with workplace() as place, ExitStack() as stack:
+    with workplace_with_keys() as place, ExitStack() as stack:
         place.environment |= {"CORRAL_RUN__TARGET_RETURN": "1000", "CORRAL_RUN__MAX_ENV_STEPS": "1000000000"}
         herd = Machines(network, place, stack)
         herd.start(herd.a, SERVER, "--set", "server.lease_s=1")
@@ -89,7 +101,8 @@ def visit(herd: Machines) -> Iterator[Machines]:
 
 def figures(machines: Machines) -> dict[str, Any]:
     """What the server on the first machine tells the second one; `ready` and `actors` at least."""
-    return machines.b.status(f"tcp://{machines.a.address}:5555", 5) or {"ready": False, "actors": None}
+    keys = caller(machines.place.folder / "keys", Role.OPERATOR, towards=Role.SERVER)
+    return machines.b.status(f"tcp://{machines.a.address}:5555", 5, keys) or {"ready": False, "actors": None}
 
 
 def until_stepping(machines: Machines, actors: int) -> None:
@@ -196,7 +209,8 @@ def test_the_batch_timeout_is_set_from_another_machine(visit: Machines) -> None:
 
 def test_no_command_of_the_page_is_left_out() -> None:
     commands = re.findall(r"^corral .*", "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE)
-    assert set(commands) == {SERVER, LEARNER, LEARNER_ELSEWHERE, ACTOR, STATUS, SET}
+    assert set(commands) == {KEYS, BUNDLE, SERVER, LEARNER, LEARNER_ELSEWHERE, ACTOR, STATUS, SET}
+    assert f"`{BUNDLE_ELSEWHERE}`" in PAGE
 
 
 def test_hosts_are_gone_after_a_failure(network: list[Host], machines: Machines) -> None:

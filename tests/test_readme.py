@@ -135,9 +135,12 @@ def test_a_network_of_ones_own(place: Workplace) -> None:
 
 def test_other_machines(place: Workplace) -> None:
     with ExitStack() as stack:
-        start(stack, place, "corral server examples/cartpole.toml --address tcp://0.0.0.0:5555 --insecure")
-        start(stack, place, "corral actor examples/cartpole.toml --server tcp://HOST:5555", HOST="127.0.0.1")
-        run(place, "corral learner examples/cartpole.toml")
+        run(place, "corral keys new keys")
+        run(place, "corral keys bundle keys actor actor for-actors")
+        start(stack, place, "corral server examples/cartpole.toml --address tcp://0.0.0.0:5555 --keys keys")
+        actor = "corral actor examples/cartpole.toml --server tcp://HOST:5555 --keys for-actors"
+        start(stack, place, actor, HOST="127.0.0.1")
+        run(place, "corral learner examples/cartpole.toml --keys keys")
     assert (place.run_folder / "policy.keras").exists()
 
 

@@ -31,6 +31,7 @@ from corral.protocol import (
     unpack_control,
     unpack_header,
 )
+from corral.protocol.keys import Role, caller
 
 GREETING_TIMEOUT_S = 60.0
 _NOBLOCK, _MORE, _ERROR = int(zmq.NOBLOCK), int(zmq.SNDMORE), int(MessageType.ERROR)
@@ -55,11 +56,12 @@ class Record:
     wrong: int = 0
 
 
-def connect(address: str, count: int) -> tuple[zmq.Context, list[zmq.Socket]]:
-    """`count` connections of a context of their own."""
+def connect(address: str, count: int, keys: str) -> tuple[zmq.Context, list[zmq.Socket]]:
+    """`count` connections of a context of their own; `keys`: the folder of an actor's, empty without."""
     context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, max(count + 16, 1023))
-    return context, [open_dealer(context, address) for _ in range(count)]
+    own = caller(keys, Role.ACTOR, towards=Role.SERVER)
+    return context, [open_dealer(context, address, own) for _ in range(count)]
 
 
 def join(sockets: Sequence[zmq.Socket], observation: Spec, action: TensorSpec, rows: int) -> list[Welcome]:

@@ -12,6 +12,7 @@ from corral.bench.child import Message, Wire
 from corral.bench.model import choose_threads_of, load_agent
 from corral.bench.requests import made_up
 from corral.protocol import open_router
+from corral.protocol.keys import Gate, Role
 
 
 def host_echo(settings: Message, wire: Wire) -> None:
@@ -20,7 +21,9 @@ def host_echo(settings: Message, wire: Wire) -> None:
     This is what the sockets and the clients cost by themselves: no server on the same sockets can be faster.
     """
     context = zmq.Context()
-    socket = open_router(context, settings["address"])
+    keys = settings["keys"]
+    gate = Gate(keys, Role.SERVER) if keys else None
+    socket = open_router(context, settings["address"], gate=gate)
     wire.tell(ready=True, address=socket.getsockopt_string(zmq.LAST_ENDPOINT))
     gone = threading.Event()
     threading.Thread(target=_echo, args=(socket, settings["frame_bytes"], gone), daemon=True).start()

@@ -45,6 +45,7 @@ def host_server(settings: Message, wire: Wire) -> int:
         ),
         lambda: load_agent(settings["model"], settings["request"]),
         learner=tuple(settings["learner"]) if settings["learner"] else None,
+        keys=settings["keys"],
     )
     spec = server.spec
     ready = {
@@ -70,8 +71,8 @@ def host_learner(settings: Message, wire: Wire) -> None:
     # As far from the first as chance makes it, so that nothing between the two passes for either.
     other = {name: _another(array) for name, array in mine.items()}
     unrolls_address, weights_address = settings["learner"]
-    source = UnrollSource(unrolls_address, queue=LEARNER_QUEUE)
-    publisher = WeightPublisher(weights_address)
+    source = UnrollSource(unrolls_address, queue=LEARNER_QUEUE, keys=settings["keys"])
+    publisher = WeightPublisher(weights_address, keys=settings["keys"])
     publisher.publish(mine)
     threading.Thread(target=_drain, args=(source,), daemon=True).start()
     wire.tell(ready=True)

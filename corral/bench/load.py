@@ -25,8 +25,8 @@ class Load:
     """Processes that the clients are spread over."""
     rows: int = 1
     """Observations in one request."""
-    transport: Literal["ipc", "tcp"] = "ipc"
-    """How clients of this machine reach a server that was started for them."""
+    transport: Literal["ipc", "tcp", "curve"] = "ipc"
+    """How clients of this machine reach a server that was started for them; "curve" is tcp with keys."""
     rate: float = 0.0
     """Requests per second of all clients together, whatever the answers do (open loop); 0: each client asks again
     as soon as it has its answer (closed loop)."""
@@ -43,8 +43,8 @@ class Load:
     def __post_init__(self) -> None:
         if self.request not in ("step", "infer"):
             raise ValueError(f"request must be step or infer, not {self.request}")
-        if self.transport not in ("ipc", "tcp"):
-            raise ValueError(f"transport must be ipc or tcp, not {self.transport}")
+        if self.transport not in ("ipc", "tcp", "curve"):
+            raise ValueError(f"transport must be ipc, tcp or curve, not {self.transport}")
         _bound("clients", self.clients, 1, 100_000)
         _bound("processes", self.processes, 1, self.clients)
         _bound("rows", self.rows, 1, 65_535)

@@ -42,7 +42,7 @@ class _Player:
         count = load.share(number)
         first = sum(load.share(before) for before in range(number))
         observation = spec_from_wire(message["observation"])
-        self._context, self._sockets = connect(message["address"], count)
+        self._context, self._sockets = connect(message["address"], count, message["keys"])
         self._tokens = [0] * count
         if message["join"]:
             action = _action(message)
@@ -95,7 +95,7 @@ class _Player:
 def play_crowd(settings: Message, wire: Wire) -> None:
     """Actors that are connected, send signs of life as actors do, and ask for nothing."""
     observation, action = spec_from_wire(settings["observation"]), _action(settings)
-    context, sockets = connect(settings["address"], settings["count"])
+    context, sockets = connect(settings["address"], settings["count"], settings["keys"])
     welcomes = join(sockets, observation, action, 1)
     signs = [pack_header(MessageType.HEARTBEAT, welcome.session, 0) for welcome in welcomes]
     wire.tell(ready=True)

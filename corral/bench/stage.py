@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from corral.bench.result import Result
 from corral.bench.rounds import Gauges, Round, add_pushes
 from corral.launch.errors import UserError
 from corral.protocol import fetch_status, spec_from_wire
+from corral.protocol.keys import Role, caller, make_pair
 
 WARM_UP_S = 0.7
 """Seconds of load before the clock starts."""
@@ -33,6 +35,7 @@ class Stage:
       model: a reference's name, a .keras file or an experiment; ignored where `server` is given.
       batching: the server's settings: "timeout_us", "max_size", "buckets".
       server: the address of a running server; None starts one.
+      keys: the folder of an actor's and an operator's keys, where that server has keys.
       floors: whether the limits are measured too.
       pin: the server on the first core, the clients on the others.
       say: told what is being waited for.
@@ -48,6 +51,7 @@ class Stage:
         batching: dict[str, Any],
         *,
         server: str | None = None,
+        keys: str = "",
         floors: bool = True,
         pin: bool = False,
         say: Callable[[str], object] = lambda text: None,
@@ -66,6 +70,8 @@ class Stage:
             raise UserError("--pin needs two cores: one for the server, the others for the clients")
         self._server_cores, self._client_cores = cores[:1], cores[1:]
         self._folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="corral-bench-"))
+        self._keys = keys if server is not None else self._own_keys()
+        self._operator = caller(self._keys, Role.OPERATOR, towards=Role.SERVER)
         try:
             self._start(server)
         except BaseException:
@@ -118,10 +124,16 @@ class Stage:
                 environments=load.clients * load.rows + load.idle,
                 batching=self._batching,
                 learner=addresses,
+                keys=self._keys,
             )
         if addresses:
             self._learner = self._process(
-                "learner", self._client_cores, model=self._model, request="step", learner=addresses
+                "learner",
+                self._client_cores,
+                model=self._model,
+                request="step",
+                learner=addresses,
+                keys=self._keys,
             )
         if self._floors and server is None:
             self._alone = self._process(
@@ -135,7 +147,11 @@ class Stage:
         self._know_server(server)
         if self._floors:
             self._echo = self._process(
-                "echo", self._server_cores, address=self._address("echo"), frame_bytes=self._frame_bytes()
+                "echo",
+                self._server_cores,
+                address=self._address("echo"),
+                frame_bytes=self._frame_bytes(),
+                keys=self._keys,
             )
             self._echo_address = self._echo.hear()["address"]
         for process in (*self._clients, self._learner, self._alone):
@@ -158,19 +174,31 @@ class Stage:
         from actor_client import PolicyClient
         from corral.protocol import spec_to_wire
 
-        with PolicyClient(server, timeout_s=10) as client:
+        with PolicyClient(server, timeout_s=10, keys=self._keys) as client:
             self._facts = {"observation": spec_to_wire(client.observation), "outputs": spec_to_wire(client.outputs)}
         self.address = server
 
     def _process(self, role: str, cores: list[int], **settings: Any) -> BenchProcess:
         return self._stack.enter_context(BenchProcess(role=role, cores=cores, **settings))
 
+    def _own_keys(self) -> str:
+        """The folder of keys for this occasion; empty where the load wants none."""
+        if self.load.transport != "curve":
+            return ""
+        folder = Path(self._folder) / "keys"
+        for role, name in ((Role.SERVER, ""), (Role.LEARNER, ""), (Role.ACTOR, "bench"), (Role.OPERATOR, "bench")):
+            make_pair(folder, role, name)
+        return str(folder)
+
+    def _status(self, timeout_s: float) -> Message:
+        return fetch_status(self.address, timeout_s, keys=self._operator) or {}
+
     def _address(self, name: str) -> str:
         return f"ipc://{self._folder}/{name}" if self.load.transport == "ipc" else _free_tcp()
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + 60
-        while not (fetch_status(self.address, 1.0) or {}).get("ready"):
+        while not self._status(1.0).get("ready"):
             if time.monotonic() > deadline:
                 raise UserError(f"the server at {self.address} is not ready after 60 s")
             time.sleep(0.02)
@@ -184,7 +212,8 @@ class Stage:
         before = self._server.memory_bytes()
         shares = [min(IN_ONE_CROWD, idle - start) for start in range(0, idle, IN_ONE_CROWD)]
         for share in shares:
-            crowd = self._process("crowd", self._client_cores, address=self.address, count=share, **self._specs())
+            where = {"address": self.address, "keys": self._keys}
+            crowd = self._process("crowd", self._client_cores, count=share, **where, **self._specs())
             crowd.hear()
         return (self._server.memory_bytes() - before) / idle / 1e3
 
@@ -198,7 +227,8 @@ class Stage:
     def _play(self, address: str, seconds: float, *, join: bool, checked: bool = False) -> Round:
         expected = self._expected if checked else None
         for client in self._clients:
-            client.tell({"address": address, "join": join, "expected": expected, **self._specs()})
+            words = {"address": address, "keys": self._keys, "join": join, "expected": expected}
+            client.tell(words | self._specs())
         for client in self._clients:
             client.hear()
         start = time.monotonic() + WARM_UP_S
@@ -215,7 +245,7 @@ class Stage:
         return Round(before, after, told)
 
     def _gauges(self, address: str) -> Gauges:
-        figures = (fetch_status(address, 5.0) or {}) if address == self.address else {}
+        figures = self._status(5.0) if address == self.address else {}
         return {
             "moment": time.monotonic(),
             "server": self._server.cpu_s() if self._server else 0.0,
@@ -235,7 +265,7 @@ class Stage:
         return result
 
     def _result(self, round_: Round, seconds: float) -> Result:
-        load, status = self.load, fetch_status(self.address, 5.0) or {}
+        load, status = self.load, self._status(5.0)
         latency_ms = round_.collect("latency_s") * 1e3
         if not len(latency_ms):
             raise UserError(f"nobody was answered: {round_.errors().most_common(1) or 'no answer came in time'}")
@@ -249,7 +279,7 @@ class Stage:
             clients=load.clients,
             processes=load.processes,
             rows=load.rows,
-            transport=self.address.partition(":")[0],
+            transport="curve" if self._keys else self.address.partition(":")[0],
             rate=load.rate,
             think_us=load.think_us,
             idle=load.idle,

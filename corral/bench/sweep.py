@@ -33,6 +33,7 @@ class Conditions:
 
     model: str = "mlp"
     server: str | None = None
+    keys: str = ""
     seconds: float = 5.0
     repeats: int = 1
     floors: bool = True
@@ -68,6 +69,7 @@ def measure(
             plan.load,
             dict(plan.batching),
             server=conditions.server,
+            keys=conditions.keys,
             floors=conditions.floors,
             pin=conditions.pin,
             say=on_progress,

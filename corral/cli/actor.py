@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import ExperimentFile, Overrides, Seed, with_options
+from corral.cli.options import ExperimentFile, Keys, Overrides, Seed, with_options
 
 
 def actor(
@@ -30,6 +30,7 @@ def actor(
             "Without it the server gives the lowest numbers that are free.",
         ),
     ] = None,
+    keys: Keys = None,
     seed: Seed = None,
     ready_file: Annotated[
         Path | None,
@@ -46,7 +47,12 @@ def actor(
 
     log_to_stderr()
     address = find_server(server) if server else None
-    options = {"server.address": address, "actor.environments": environments, "run.seed": seed}
+    options = {
+        "server.address": address,
+        "actor.environments": environments,
+        "run.seed": seed,
+        "security.keys": keys,
+    }
     loaded = load_experiment(experiment, with_options(overrides, options))
     stop = StopRequest()
     stop.install()

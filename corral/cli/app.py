@@ -13,6 +13,7 @@ from corral.cli.config import config
 from corral.cli.evaluate import evaluate
 from corral.cli.export import export
 from corral.cli.init import init
+from corral.cli.keys import keys
 from corral.cli.learner import learner
 from corral.cli.run import run
 from corral.cli.serve import serve
@@ -49,10 +50,12 @@ def _corral(
     saved Keras model. server, learner and actor start one role each, for runs over several machines; init and
     config write and explain experiment files; status and set look at a running server and tune it;
     bench measures one, and tune finds out which batch timeout suits an experiment. evaluate says how well the
-    policy of a run plays, and export writes it for others to serve.
+    policy of a run plays, and export writes it for others to serve. keys makes what machines that talk over a
+    network need to know each other by.
     """
 
 
 for _command in (run, serve, server, learner, actor, init, config, status, bench, tune, evaluate, export):
     app.command()(_command)
 app.command("set")(set_)
+app.add_typer(keys, name="keys")

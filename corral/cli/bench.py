@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from corral.cli.options import Keys
 from corral.cli.progress import progress
 
 _SWEEP = " Several, separated by commas, are measured one after the other."
@@ -20,6 +21,7 @@ def bench(
         str | None,
         typer.Option(metavar="WHERE", help="Ask this running server (INFER only) instead of starting one."),
     ] = None,
+    keys: Keys = None,
     request: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +51,7 @@ def bench(
     push_every: Annotated[
         float, typer.Option(min=0, help="Push weights every so many seconds, and check every answer; 0: never.")
     ] = 0.0,
-    transport: Annotated[str, typer.Option(help="ipc or tcp." + _SWEEP)] = "ipc",
+    transport: Annotated[str, typer.Option(help="ipc, tcp, or curve: tcp with keys." + _SWEEP)] = "ipc",
     timeout_us: Annotated[
         str, typer.Option(help="The server's longest wait for a fuller batch, in microseconds, or auto." + _SWEEP)
     ] = "0",
@@ -87,7 +89,7 @@ def bench(
     rows_to_measure = plans({name: text for name, text in options.items() if text is not None})
     conditions = Conditions(model, seconds=seconds, repeats=repeats, floors=floors, pin=pin)
     if server is not None:
-        conditions = replace(conditions, server=find_server(server))
+        conditions = replace(conditions, server=find_server(server), keys=keys or "")
     results = _measured(measure, rows_to_measure, conditions)
     if plot is not None:
         from corral.bench.plot import plot as draw

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import ExperimentFile, Folder, Insecure, Overrides, Seed, with_options
+from corral.cli.options import ExperimentFile, Folder, Insecure, Keys, Overrides, Seed, with_options
 
 
 def learner(
@@ -15,6 +15,7 @@ def learner(
     overrides: Overrides = None,
     unrolls_address: Annotated[str | None, typer.Option(help="Override learner.unrolls_address.")] = None,
     weights_address: Annotated[str | None, typer.Option(help="Override learner.weights_address.")] = None,
+    keys: Keys = None,
     insecure: Insecure = False,
     seed: Seed = None,
     folder: Folder = None,
@@ -44,6 +45,7 @@ def learner(
         "learner.unrolls_address": unrolls_address,
         "learner.weights_address": weights_address,
         "learner.insecure": insecure or None,
+        "security.keys": keys,
         "run.seed": seed,
         "run.folder": folder,
     }

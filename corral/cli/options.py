@@ -59,6 +59,16 @@ Insecure: TypeAlias = Annotated[
 ]
 
 
+Keys: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        envvar="CORRAL_SECURITY__KEYS",
+        help="The folder with the keys of this machine, as corral keys makes it (docs/security.md).",
+    ),
+]
+
+
 def batching_options(timeout_us: str | None, max_size: int | None, buckets: str | None) -> dict[str, Any]:
     """The options of batching under their keys. Raises `UserError` for what is no timeout or no list of sizes."""
     return {

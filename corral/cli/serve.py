@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import Buckets, Insecure, bucket_sizes, timeout
+from corral.cli.options import Buckets, Insecure, Keys, bucket_sizes, timeout
 
 
 def serve(
@@ -25,6 +25,7 @@ def serve(
         ),
     ] = "0",
     buckets: Buckets = None,
+    keys: Keys = None,
     insecure: Insecure = False,
 ) -> None:
     """Serve a saved Keras model: `PolicyClient(address).infer(rows)` from any number of threads and processes."""
@@ -55,5 +56,5 @@ def serve(
     import_keras()
     from inference_server.server import InferenceServer
 
-    server = InferenceServer(settings, lambda: saved_agent(policy), seed=0, learner=None)
+    server = InferenceServer(settings, lambda: saved_agent(policy), seed=0, learner=None, keys=keys)
     raise typer.Exit(serve_until_stopped(server, stop, lambda: say(f"serving {policy} at {server.address}")))

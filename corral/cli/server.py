@@ -10,6 +10,7 @@ from corral.cli.options import (
     Buckets,
     ExperimentFile,
     Insecure,
+    Keys,
     MaxSize,
     Overrides,
     TimeoutUs,
@@ -22,6 +23,7 @@ def server(
     experiment: ExperimentFile,
     overrides: Overrides = None,
     address: Annotated[str | None, typer.Option(help="Override server.address: where actors connect.")] = None,
+    keys: Keys = None,
     insecure: Insecure = False,
     timeout_us: TimeoutUs = None,
     max_size: MaxSize = None,
@@ -37,7 +39,7 @@ def server(
     from corral.launch.view import say
 
     log_to_stderr()
-    options = {"server.address": address, "server.insecure": insecure or None}
+    options = {"server.address": address, "server.insecure": insecure or None, "security.keys": keys}
     options |= batching_options(timeout_us, max_size, buckets)
     loaded = load_experiment(experiment, with_options(overrides, options))
     stop = StopRequest()

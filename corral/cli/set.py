@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from corral.cli.options import Where
+from corral.cli.options import Keys, Where
 
 
 def set_(
@@ -16,6 +16,7 @@ def set_(
         list[str],
         typer.Argument(metavar="KEY=VALUE...", help="What to change, such as server.batching.timeout_us=500."),
     ],
+    keys: Keys = None,
 ) -> None:
     """Change settings of a running server: between two batches, without dropping a request.
 
@@ -27,10 +28,11 @@ def set_(
     from corral.launch.view import say
     from corral.launch.whereabouts import find_server
     from corral.protocol import change_settings
+    from corral.protocol.keys import Role, caller
 
     address = find_server(where)
     settings = {key: _sizes(value) for key, value in map(read_override, changes)}
-    figures = change_settings(address, settings)
+    figures = change_settings(address, settings, keys=caller(keys, Role.OPERATOR, towards=Role.SERVER))
     if figures is None:
         raise TimeoutError(f"no answer from {address}: does a server run there?")
     # Of a timeout that the server chooses, the figure is what it has chosen so far.

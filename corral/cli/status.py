@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import Where
+from corral.cli.options import Keys, Where
 
 
 def status(
     where: Where = "127.0.0.1",
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    keys: Keys = None,
+    learner: Annotated[bool, typer.Option("--learner", help="With keys: it is a learner that is asked.")] = False,
     timeout_s: Annotated[float, typer.Option(min=0, help="Seconds to wait for an answer.")] = 2.0,
 ) -> None:
     """Print the figures of a running server or learner.
@@ -22,9 +24,11 @@ def status(
     from corral.launch.view import say
     from corral.launch.whereabouts import find_server
     from corral.protocol import fetch_status
+    from corral.protocol.keys import Role, caller
 
     address = find_server(where)
-    figures = fetch_status(address, timeout_s)
+    towards = Role.LEARNER if learner else Role.SERVER
+    figures = fetch_status(address, timeout_s, keys=caller(keys, Role.OPERATOR, towards=towards))
     if figures is None:
         raise TimeoutError(f"no answer from {address} within {timeout_s:g} s: does a server or learner run there?")
     say(json.dumps(figures, indent=2) if as_json else as_table(figures))

@@ -142,7 +142,7 @@ def _tables(environment: EnvironmentSettings, observation: Spec, episodes: Episo
     yield from heading(("server", "batching"))
     yield from entry(("server", "batching", "timeout_us"), 1000 if kind == "vtrace" else 0)
     yield from entry(("server", "batching", "max_size"), processes * environments, "every environment at once")
-    yield from _vtrace(episodes) if kind == "vtrace" else _sac(episodes)
+    yield from _vtrace(observation, episodes) if kind == "vtrace" else _sac(observation, episodes)
     yield from _images(observation)
     yield from absent(("agent", "network", "build"), _OWN_NETWORK)
     if kind == "vtrace":
@@ -151,19 +151,21 @@ def _tables(environment: EnvironmentSettings, observation: Spec, episodes: Episo
         yield from _table(("agent", "optimizer"), name="adam", learning_rate=1e-3, clip_norm=10.0)
 
 
-def _vtrace(episodes: Episodes) -> Iterator[str]:
+def _vtrace(observation: Spec, episodes: Episodes) -> Iterator[str]:
     yield from _table(("learner",), batch_unrolls=16)
     yield from _table(("agent",), name="vtrace", unroll_length=16, discount=_DISCOUNT)
+    yield from _frames(observation)
     yield from entry(("agent", "reward_scale"), *reward_scale(episodes))
     yield from _table(("agent", "actor_critic"), lambda_=0.95, entropy_cost=0.01)
     yield from _table(("agent", "network"), hidden=[64, 64], activation="tanh", shared=True)
 
 
-def _sac(episodes: Episodes) -> Iterator[str]:
+def _sac(observation: Spec, episodes: Episodes) -> Iterator[str]:
     yield from _table(("learner",), batch_unrolls=256, queue_batches=4, publish_every=5)
     yield from _table(("learner", "replay"), capacity=1_000_000, min_size=5_000)
     yield from entry(("learner", "replay", "samples_per_insert"), 256.0, "a batch for every environment step")
     yield from _table(("agent",), name="sac", unroll_length=16, discount=_DISCOUNT)
+    yield from _frames(observation)
     yield from entry(("agent", "reward_scale"), *reward_scale(episodes))
     yield from _table(("agent", "network"), hidden=[256, 256], activation="relu")
 
@@ -182,9 +184,20 @@ def _target(episodes: Episodes) -> Iterator[str]:
         yield from entry(key, float(episodes.threshold), "where gymnasium counts it as solved")
 
 
+def _is_image(leaf: TensorSpec) -> bool:
+    return len(leaf.shape) in (2, 3) and leaf.dtype == "uint8" and min(leaf.shape[:2]) >= _SMALLEST_IMAGE
+
+
+def _frames(observation: Spec) -> Iterator[str]:
+    for name, leaf in observation.items():
+        if _is_image(leaf) and len(leaf.shape) == 2:
+            yield from entry(("agent", "frame_stack"), 4, f"one {name} shows no motion; each is sent and kept once")
+            return
+
+
 def _images(observation: Spec) -> Iterator[str]:
     for name, leaf in observation.items():
-        if len(leaf.shape) == 3 and leaf.dtype == "uint8" and min(leaf.shape[:2]) >= _SMALLEST_IMAGE:
+        if _is_image(leaf):
             yield from entry(("agent", "network", "torso"), "nature_cnn", f"for {name}; impala costs more")
             return
         if len(leaf.shape) == 3 or (len(leaf.shape) == 2 and leaf.dtype == "uint8"):

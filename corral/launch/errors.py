@@ -27,6 +27,7 @@ _EXTRAS = {
 _EXPECTED = {
     "corral.protocol.errors": "ProtocolError",
     "corral.protocol.sockets": "AddressError",
+    "corral.protocol.keys": "KeysError",
     "actor_client.environments": "BadEnvironmentError",
     "learner.checkpoints": "CheckpointError",
     "learner.learner": "DivergedError",

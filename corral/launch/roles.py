@@ -34,6 +34,7 @@ def run_server(experiment: Experiment, stop: StopRequest, on_ready: Callable[[],
         seed=experiment.run.seed,
         environment=experiment.environment.label,
         learner=(experiment.learner.unrolls_address, experiment.learner.weights_address),
+        keys=experiment.security.keys,
     )
     return serve(server, stop, on_ready)
 
@@ -76,6 +77,7 @@ def run_learner(
         target_return=experiment.run.target_return,
         max_env_steps=experiment.run.max_env_steps,
         folder=folder,
+        keys=experiment.security.keys,
     )
     stop.call(learner.stop)
     on_start(learner)
@@ -108,6 +110,7 @@ def run_actor(
         experiment.server.address,
         first_environment=first_environment,
         seed=experiment.run.seed,
+        keys=experiment.security.keys,
         stop=asked,
         on_session=on_session,
     )

@@ -23,6 +23,15 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class SecuritySettings:
+    """Who may take part. The experiment file's `[security]` table."""
+
+    keys: str = ""
+    """The folder of this process's keys, as `corral keys` makes it; empty uses none. `corral run` needs none: its
+    sockets lie in a folder that only its user can enter."""
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """What is run, until when, and where its results go."""
 

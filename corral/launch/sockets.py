@@ -8,6 +8,7 @@ from pathlib import Path
 
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
+from corral.launch.settings import SecuritySettings
 
 ACTORS, UNROLLS, WEIGHTS = "actors", "unrolls", "weights"
 
@@ -31,9 +32,10 @@ def make_socket_folder() -> Path:
 
 
 def local_addresses(experiment: Experiment, folder: Path) -> Experiment:
-    """The experiment with every address inside the socket folder."""
+    """The experiment with every address inside the socket folder, where nobody else comes: without keys."""
     return replace(
         experiment,
+        security=SecuritySettings(),
         server=replace(experiment.server, address=f"ipc://{folder / ACTORS}"),
         learner=replace(
             experiment.learner,

@@ -18,6 +18,8 @@ from corral.launch.stopping import StopRequest
 from corral.launch.summary import Outcome, conclude, learner_outcome
 from corral.launch.view import PlainView, say
 from corral.launch.watcher import PERIOD_S, Watcher
+from corral.protocol import fetch_status
+from corral.protocol.keys import Role, caller
 
 if TYPE_CHECKING:
     from learner import Learner
@@ -56,7 +58,11 @@ class _Watch:
     def __init__(self, experiment: Experiment, folder: Path) -> None:
         self._experiment = experiment
         self._watcher = Watcher(folder, PlainView())
-        self._poller = StatusPoller({"server": experiment.server.address})
+        own = caller(experiment.security.keys, Role.LEARNER, towards=Role.SERVER)
+        self._poller = StatusPoller(
+            {"server": experiment.server.address},
+            lambda address, timeout_s: fetch_status(address, timeout_s, keys=own),
+        )
         self._learner: Learner | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)

@@ -22,6 +22,7 @@ class ErrorCode(StrEnum):
     EXPIRED = "EXPIRED"  # no such session (its lease ended, or the server is new): rejoin and reset
     SETTING = "SETTING"  # a setting that does not exist, does not fit, or cannot change while running
     WEIGHTS = "WEIGHTS"  # pushed weights were refused; the last good version keeps serving
+    FORBIDDEN = "FORBIDDEN"  # the caller's key may not do so
     INTERNAL = "INTERNAL"  # a defect on the other side; its log has the trace
 
 

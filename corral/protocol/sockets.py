@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import zmq
 
+from corral.protocol.keys import Caller, Gate
 from corral.protocol.limits import MAX_FRAME_BYTES, QUEUED_MESSAGES
 
 UNHEARD_MS = 8000
@@ -23,10 +24,12 @@ class AddressError(ValueError):
     """An address that cannot be used: says which, why, and what to do."""
 
 
-def open_dealer(context: zmq.Context, address: str) -> zmq.Socket:
-    """A DEALER connected to `address`: the side that asks. Raises `AddressError`."""
+def open_dealer(context: zmq.Context, address: str, keys: Caller | None = None) -> zmq.Socket:
+    """A DEALER connected to `address`, with keys if there are any: the side that asks. Raises `AddressError`."""
     _check_form(address)
     socket = _open(context, zmq.DEALER)
+    if keys is not None:
+        keys.apply(socket)
     # A lost server is looked for again quickly, yet without hammering.
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
@@ -39,26 +42,33 @@ def open_dealer(context: zmq.Context, address: str) -> zmq.Socket:
     return socket
 
 
-def open_router(context: zmq.Context, address: str, *, insecure: bool = False) -> zmq.Socket:
-    """A ROUTER bound to `address`: the side that answers.
+def open_router(
+    context: zmq.Context, address: str, *, insecure: bool = False, gate: Gate | None = None
+) -> zmq.Socket:
+    """A ROUTER bound to `address`, behind a gate if there is one: the side that answers.
 
     Raises:
-      AddressError: the address is taken, malformed, or open to other machines without `insecure`.
+      AddressError: the address is taken, malformed, or open to other machines without gate or `insecure`.
     """
     _check_form(address)
-    if not insecure and not is_private(address):
+    if gate is None and not insecure and not is_private(address):
         raise AddressError(
-            f"{address!r} can be reached from other machines, and there are no keys yet: anyone could act, read "
-            "and push weights there. Use 127.0.0.1 or ipc://, or say --insecure on a network that you trust"
+            f"{address!r} can be reached from other machines, and there are no keys: anyone could act, read and "
+            "push weights there. Make keys (corral keys new keys, then --keys keys), use 127.0.0.1 or ipc://, or "
+            "say --insecure on a network that you trust"
         )
     if _is_listened_on(address):
         raise AddressError(f"cannot listen on {address!r}: {_KNOWN_REASONS[zmq.EADDRINUSE]}")
     socket = _open(context, zmq.ROUTER)
     # A reply to a peer that has gone is dropped: the session's kept reply answers its resend.
     socket.setsockopt(zmq.ROUTER_MANDATORY, 0)
+    if gate is not None:
+        gate.guard(socket)
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
+        if gate is not None:
+            gate.close()
         socket.close()
         raise AddressError(f"cannot listen on {address!r}: {_reason(error)}") from error
     return socket

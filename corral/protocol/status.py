@@ -10,28 +10,39 @@ import zmq
 from corral.protocol.control import Change, Failure, Report, pack_control, unpack_control
 from corral.protocol.errors import ErrorCode, ProtocolError
 from corral.protocol.header import MessageType, pack_header, unpack_header
+from corral.protocol.keys import Caller
 from corral.protocol.sockets import open_dealer
 
 
-def fetch_status(address: str, timeout_s: float = 1.0, context: zmq.Context | None = None) -> dict[str, Any] | None:
+def fetch_status(
+    address: str, timeout_s: float = 1.0, context: zmq.Context | None = None, keys: Caller | None = None
+) -> dict[str, Any] | None:
     """The figures of the server or learner at `address`, or None where nothing answers within `timeout_s`.
+
+    Args:
+      keys: an operator's, where the other side has keys.
 
     Raises:
       AddressError: the address is malformed.
     """
     try:
-        return _ask(address, pack_header(MessageType.STATUS, 0, 0), timeout_s, context)
+        return _ask(address, pack_header(MessageType.STATUS, 0, 0), timeout_s, context, keys)
     except ProtocolError:
         return None
 
 
 def change_settings(
-    address: str, settings: Mapping[str, Any], timeout_s: float = 5.0, context: zmq.Context | None = None
+    address: str,
+    settings: Mapping[str, Any],
+    timeout_s: float = 5.0,
+    context: zmq.Context | None = None,
+    keys: Caller | None = None,
 ) -> dict[str, Any] | None:
     """Change settings of the running server at `address`: all of them, or, where one is refused, none.
 
     Args:
       settings: dotted key ("server.batching.timeout_us") -> value.
+      keys: an operator's, where the server has keys.
 
     Returns:
       the server's figures after the change, or None where nothing answers within `timeout_s`.
@@ -44,11 +55,13 @@ def change_settings(
         frame = pack_control(MessageType.SET, 0, 0, Change(dict(settings)))
     except (TypeError, ValueError, OverflowError) as error:
         raise ProtocolError(ErrorCode.SETTING, f"such values cannot be sent: {error}") from error
-    return _ask(address, frame, timeout_s, context)
+    return _ask(address, frame, timeout_s, context, keys)
 
 
-def _ask(address: str, frame: bytes, timeout_s: float, context: zmq.Context | None) -> dict[str, Any] | None:
-    with open_dealer(context or zmq.Context.instance(), address) as socket:
+def _ask(
+    address: str, frame: bytes, timeout_s: float, context: zmq.Context | None, keys: Caller | None
+) -> dict[str, Any] | None:
+    with open_dealer(context or zmq.Context.instance(), address, keys) as socket:
         socket.send(frame)
         if not socket.poll(int(timeout_s * 1000)):
             return None

@@ -58,9 +58,9 @@ def test_steps_with_their_limits_and_a_sweep() -> None:
 
 
 def test_an_open_loop_over_tcp() -> None:
-    (result,) = results(*SHORT, "--request", "infer", "--rate", "200", "--transport", "tcp", "--no-floors")
+    (result,) = results(*SHORT, "--request", "infer", "--rate", "200", "--transport", "curve", "--no-floors")
     check_sound(result)
-    assert result["transport"] == "tcp"
+    assert result["transport"] == "curve"
     assert result["answers_per_s"] < 400
 
 

@@ -24,7 +24,7 @@ def test_every_combination_is_a_row() -> None:
         ({"clients": "many"}, "--clients: 'many' is no number"),
         ({"clients": "0"}, "--clients must be 1 to 100,000, not 0"),
         ({"clients": "2", "processes": "3"}, "--processes must be 1 to 2, not 3"),
-        ({"clients": "2", "transport": "smoke"}, "--transport must be ipc or tcp, not smoke"),
+        ({"clients": "2", "transport": "smoke"}, "--transport must be ipc, tcp or curve, not smoke"),
         ({"clients": "2", "rate": "5", "think_us": "5"}, "--think-us has no meaning in an open loop"),
         ({"clients": "2", "idle": "5", "request": "infer"}, "--idle actors have sessions"),
     ],

@@ -36,6 +36,9 @@ def make(action="discrete"):
     pixels = spaces.Box(0, 255, (84, 84, 3), np.uint8)
     return Made(spaces.Dict({"pixels": pixels, "speed": spaces.Box(-1.0, 1.0, (2,))}), kinds[action])
 
+def frames():
+    return Made(spaces.Box(0, 255, (84, 84), np.uint8), spaces.Discrete(2))
+
 def reads():
     return Made(spaces.Text(3), spaces.Discrete(2))
 
@@ -132,6 +135,13 @@ def test_a_function_of_ones_own_with_images(module: str) -> None:
     assert 'torso = "nature_cnn"  # for pixels; impala costs more' in text
     assert tomllib.loads(text)["environment"] == {"id": f"{module}:make"}
     assert "looks like an image" not in drafted("CartPole-v1")
+
+
+def test_single_frames_are_stacked(module: str) -> None:
+    tables = tomllib.loads(drafted(f"{module}:frames"))
+    assert tables["agent"]["frame_stack"] == 4
+    assert tables["agent"]["network"]["torso"] == "nature_cnn"
+    assert "frame_stack" not in tomllib.loads(drafted(f"{module}:make"))["agent"]
 
 
 def test_an_id_of_ones_own(module: str) -> None:

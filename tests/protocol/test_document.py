@@ -63,9 +63,9 @@ def example(name: str) -> bytes:
     return bytes.fromhex("".join(line.partition(";")[0] for line in block.splitlines()))
 
 
-def table(*columns: str) -> list[list[str]]:
-    """The cells of the only table whose heading begins with these columns, cut to them."""
-    tables = re.findall(r"(?:^\|.*\n)+", DOCUMENT, re.MULTILINE)
+def table(*columns: str, document: str = DOCUMENT) -> list[list[str]]:
+    """The cells of the only table of a document whose heading begins with these columns, cut to them."""
+    tables = re.findall(r"(?:^\|.*\n)+", document, re.MULTILINE)
     rows = [[[cell.strip() for cell in line.split("|")[1:-1]] for line in each.splitlines()] for each in tables]
     (found,) = [cells for cells in rows if tuple(cells[0][: len(columns)]) == columns]
     return [cells[: len(columns)] for cells in found[2:]]

@@ -24,6 +24,7 @@ import pytest
 import zmq
 
 from corral.protocol import fetch_status
+from corral.protocol.keys import Caller
 from tests.support.processes import Process
 
 Result = TypeVar("Result")
@@ -88,13 +89,13 @@ class Host:
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(there).result()
 
-    def status(self, address: str, timeout_s: float = 1.0) -> dict[str, Any] | None:
+    def status(self, address: str, timeout_s: float = 1.0, keys: Caller | None = None) -> dict[str, Any] | None:
         """`fetch_status`, asked from here."""
 
         def ask() -> dict[str, Any] | None:
             # A context of its own: its I/O threads, which open the connections, are made here.
             with zmq.Context() as context:
-                return fetch_status(address, timeout_s, context)
+                return fetch_status(address, timeout_s, context, keys)
 
         return self.call(ask)
 

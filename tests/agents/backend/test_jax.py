@@ -14,8 +14,13 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).relative_to(ROOT)
-ON_JAX = ("tests/agents/backend", "tests/agents/test_vtrace.py", "tests/agents/test_model.py")
-"""What meets a backend; the rest are specs and plain `keras.ops`, which take JAX long to run one by one."""
+ON_JAX = (
+    ("backend",),
+    ("test_vtrace.py", "test_model.py", "test_ppo.py"),
+    ("test_dqn.py", "test_r2d2.py"),
+    ("test_ddpg.py", "test_sac.py"),
+)
+"""Every agent and what meets a backend; the rest are specs and parts of these."""
 
 
 def run_on(backend: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -26,9 +31,11 @@ def run_on(backend: str, *arguments: str, **environment: str) -> subprocess.Comp
     )
 
 
-def test_agents_and_the_backends_contract_hold_on_jax():
+@pytest.mark.parametrize("names", ON_JAX, ids="+".join)
+def test_agents_and_the_backends_contract_hold_on_jax(names):
     """None may be skipped."""
-    done = run_on("jax", "-m", "pytest", *ON_JAX, f"--ignore={HERE}", "-p", "no:cacheprovider")
+    paths = (f"tests/agents/{name}" for name in names)
+    done = run_on("jax", "-m", "pytest", *paths, f"--ignore={HERE}", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
     summary = done.stdout.strip().splitlines()[-1]
     assert " passed" in summary

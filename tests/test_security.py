@@ -1,0 +1,216 @@
+"""A server and a learner with keys, in processes of their own: who gets in, and what each may do there."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import zmq
+
+from actor_client import PolicyClient
+from corral.protocol import (
+    ErrorCode,
+    Failure,
+    Hello,
+    MessageType,
+    Welcome,
+    fetch_status,
+    open_dealer,
+    pack_control,
+    pack_header,
+    spec_to_wire,
+    unpack_control,
+    unpack_header,
+)
+from corral.protocol.keys import Caller, Role, caller, make_pair, read_public, read_secret, remove_pair
+from corral.protocol.specs import TensorSpec
+from tests.protocol.test_document import table
+from tests.support.processes import ROOT, process, until
+
+pytestmark = pytest.mark.timeout(120)
+
+DOCUMENT = ROOT / "docs" / "security.md"
+SPEC = {"observation": TensorSpec((4,), "float32")}
+
+
+class Place(NamedTuple):
+    """Where they are, and the folder of everybody's keys."""
+
+    keys: Path
+    server: str
+    unrolls: str
+    weights: str
+
+    def operator(self) -> Caller | None:
+        return caller(self.keys, Role.OPERATOR, towards=Role.SERVER)
+
+    def refused(self) -> int:
+        status = fetch_status(self.server, 5, keys=self.operator())
+        assert status is not None
+        return int(status["keys_refused"])
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("security")
+    keys = folder / "keys"
+    for role, name in ((Role.SERVER, ""), (Role.LEARNER, ""), (Role.ACTOR, "actor"), (Role.OPERATOR, "operator")):
+        make_pair(keys, role, name)
+    ports = free_ports(3)
+    server, unrolls, weights = (f"tcp://127.0.0.1:{port}" for port in ports)
+    # Every interface: what would be refused without keys.
+    open_to_all = [address.replace("127.0.0.1", "0.0.0.0") for address in (server, unrolls, weights)]
+    experiment = str(ROOT / "examples" / "cartpole.toml")
+    learner = (
+        "-m", "corral.cli", "learner", experiment, "--keys", str(keys), "--folder", str(folder / "runs"),
+        "--unrolls-address", open_to_all[1], "--weights-address", open_to_all[2],
+        "--set", f'server.address="{server}"',
+    )  # fmt: skip
+    inference = (
+        "-m", "corral.cli", "server", experiment, "--keys", str(keys), "--address", open_to_all[0],
+        "--set", f'learner.unrolls_address="{unrolls}"', "--set", f'learner.weights_address="{weights}"',
+    )  # fmt: skip
+    with process(*learner), process(*inference):
+        found = Place(keys, server, unrolls, weights)
+        until(
+            lambda: (fetch_status(server, 0.5, keys=found.operator()) or {}).get("ready"),
+            60,
+            "a server with weights",
+        )
+        yield found
+
+
+class Stranger:
+    """A socket with whatever keys."""
+
+    def __init__(self, address: str, keys: Caller | None) -> None:
+        self._context = zmq.Context()
+        self._socket = open_dealer(self._context, address, keys)
+
+    def __enter__(self) -> Stranger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._context.destroy(linger=0)
+
+    def ask(self, frame: bytes, timeout_s: float = 10) -> bytes | None:
+        self._socket.send(frame)
+        return self._socket.recv() if self._socket.poll(int(timeout_s * 1000)) else None
+
+
+def code(answer: bytes | None) -> str:
+    """The ERROR's code, or what else was answered."""
+    assert answer is not None
+    type_ = MessageType(unpack_header(answer).type)
+    return unpack_control(Failure, answer).code if type_ == MessageType.ERROR else type_.name
+
+
+COLUMNS = ("key of", "at the server's address", "at the learner's addresses")
+ROWS = {row[0]: row[1:] for row in table(*COLUMNS, document=DOCUMENT.read_text())}
+
+
+@pytest.mark.parametrize("who", list(Role))
+@pytest.mark.parametrize("where", [Role.SERVER, Role.LEARNER])
+def test_a_key_may_do_what_the_table_says_and_no_more(place: Place, tmp_path: Path, who: Role, where: Role) -> None:
+    cell = ROWS[who][0 if where is Role.SERVER else 1]
+    addresses = (place.server,) if where is Role.SERVER else (place.unrolls, place.weights)
+    (tmp_path / "learner.key").write_bytes((place.keys / f"{where}.key").read_bytes())
+    keys = caller(place.keys, who, towards=where)
+    for address in addresses:
+        with Stranger(address, keys) as peer:
+            if cell == "not let in":
+                assert peer.ask(pack_header(MessageType.STATUS, 0, 1), 0.5) is None
+                continue
+            allowed = {MessageType[name] for name in cell.split(", ")}
+            for type_ in set(MessageType) - allowed:
+                assert code(peer.ask(pack_header(type_, 0, 1))) == ErrorCode.FORBIDDEN, type_
+            if MessageType.STATUS in allowed and address != place.weights:
+                assert code(peer.ask(pack_header(MessageType.STATUS, 0, 1))) == "REPORT"
+            if MessageType.HELLO in allowed and where is Role.SERVER:
+                assert code(peer.ask(pack_control(MessageType.HELLO, 0, 1, Hello("client")))) == "WELCOME"
+
+
+@pytest.mark.parametrize("where", [Role.SERVER, Role.LEARNER])
+@pytest.mark.parametrize("who", ["no keys", "a key that nobody knows", "another server's key"])
+def test_somebody_else_hears_nothing(place: Place, tmp_path: Path, who: str, where: Role) -> None:
+    make_pair(tmp_path, Role.ACTOR, "stranger")
+    make_pair(tmp_path, Role.SERVER)
+    own = caller(tmp_path, Role.ACTOR, towards=Role.SERVER)
+    known = caller(place.keys, Role.OPERATOR, towards=where)
+    assert own is not None
+    assert known is not None
+    keys = {
+        "no keys": None,
+        "a key that nobody knows": own._replace(other=known.other),
+        "another server's key": known._replace(other=own.other),  # it means to talk to somebody else
+    }[who]
+    before = place.refused()
+    with Stranger(place.server if where is Role.SERVER else place.unrolls, keys) as peer:
+        assert peer.ask(pack_header(MessageType.STATUS, 0, 1), 0.5) is None
+        if where is Role.SERVER:
+            until(lambda: place.refused() > before, 10, "a count of who was turned away")
+
+
+def test_an_actor_with_keys_acts_and_one_without_hears_why_not(place: Place) -> None:
+    with PolicyClient(place.server, keys=place.keys) as client:
+        assert client.infer([[0.0, 0.0, 0.0, 0.0]])["value"].shape == (1,)
+    with PolicyClient(place.server, timeout_s=1.0) as client, pytest.raises(TimeoutError, match="keys"):
+        client.infer([[0.0, 0.0, 0.0, 0.0]])
+
+
+def hello() -> Hello:
+    action = TensorSpec((), "int64", 0, 1)
+    observation = {"observation": spec_of_cartpole()}
+    return Hello(
+        "actor", environments=1, observation=spec_to_wire(observation), action=spec_to_wire({"action": action})
+    )
+
+
+def spec_of_cartpole() -> TensorSpec:
+    from actor_client.environments import spaces
+    from actor_client.settings import EnvironmentSettings
+
+    return spaces(EnvironmentSettings("CartPole-v1"))[0]["observation"]
+
+
+def test_a_session_belongs_to_its_key_and_ends_when_the_key_is_revoked(place: Place) -> None:
+    make_pair(place.keys, Role.ACTOR, "zoe")  # admitted without a restart
+    public, secret = read_secret(place.keys / "actors" / "zoe.key_secret")
+    other = read_public(place.keys / "server.key")
+    first = caller(place.keys, Role.ACTOR, towards=Role.SERVER)  # "actor": the first by name
+    with Stranger(place.server, Caller(public, secret, other)) as zoe, Stranger(place.server, first) as actor:
+        answer = zoe.ask(pack_control(MessageType.HELLO, 7, 1, hello()))
+        assert code(answer) == "WELCOME"
+        assert answer is not None
+        token = unpack_control(Welcome, answer).session
+        # Another key with the same nonce gets a session of its own; with the token, none.
+        stolen = actor.ask(pack_control(MessageType.HELLO, 7, 1, hello()))
+        assert stolen is not None
+        assert unpack_control(Welcome, stolen).session != token
+        for type_ in (MessageType.STEP, MessageType.HEARTBEAT, MessageType.BYE):
+            assert code(actor.ask(pack_header(type_, token, 1, rows=1))) == ErrorCode.EXPIRED
+        before = fetch_status(place.server, 5, keys=place.operator())
+        assert before is not None
+        remove_pair(place.keys, Role.ACTOR, "zoe")
+
+        def gone() -> bool:
+            now = fetch_status(place.server, 5, keys=place.operator())
+            return now is not None and now["actors"] == before["actors"] - 1
+
+        until(gone, 10, "the end of the revoked key's session")
+        assert zoe.ask(pack_control(MessageType.HELLO, 8, 1, hello()), 0.5) is None  # its connection still stands
+        actor.ask(pack_header(MessageType.BYE, unpack_control(Welcome, stolen).session, 1), 0.1)
+    with Stranger(place.server, Caller(public, secret, other)) as again:
+        assert again.ask(pack_control(MessageType.HELLO, 9, 1, hello()), 0.5) is None
