@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class Run:
         return self.project.figures("inference-server", 5555)
 
     def learner(self) -> dict[str, Any]:
-        return self.project.figures("learner", 5556)
+        return self.project.figures("learner", 5556, "--learner")
 
     def until_actors(self, number: int) -> None:
         """Wait for so many sessions. A crashed actor's own stays until its lease ends, after ten seconds."""
@@ -118,8 +119,8 @@ def test_profiles() -> None:
     project = Project("corral-test")
     both = project.compose("config", "--services"), project.compose("--profile", "gpu", "config", "--services")
     assert [set(services.split()) for services in both] == [
-        {"inference-server", "learner", "actor"},
-        {"inference-server-gpu", "learner-gpu", "actor"},
+        {"keys", "inference-server", "learner", "actor"},
+        {"keys", "inference-server-gpu", "learner-gpu", "actor"},
     ]
 
 
@@ -134,6 +135,16 @@ def test_the_images(run: Run) -> None:
             inside("touch", "/work/file")
         known = inside("python", "-c", "import importlib.util as u; print(bool(u.find_spec('tensorflow')))")
         assert known == str(service != "actor")
+
+
+def test_an_actors_container_holds_an_actors_keys_alone(run: Run) -> None:
+    def held(service: str) -> list[str]:
+        return sorted(run.project.compose("exec", "-T", service, "find", "/keys", "-name", "*_secret").split())
+
+    assert held("actor") == ["/keys/actors/actor.key_secret"]
+    assert len(held("inference-server")) == 4
+    with pytest.raises(AssertionError):  # an actor's key asks for no figures
+        run.project.compose("exec", "-T", "actor", "corral", "status", "tcp://inference-server:5555")
 
 
 def test_the_server_alone_is_published(run: Run) -> None:
@@ -174,12 +185,19 @@ def test_scaling(run: Run) -> None:
     run.until_actors(5)
 
 
-def test_actors_of_another_machine(run: Run) -> None:
+def test_actors_of_another_machine(run: Run, tmp_path: Path) -> None:
+    for command in re.findall(r"^docker compose exec .*$", (ROOT / "docs" / "docker.md").read_text(), re.MULTILINE):
+        if "for-actors" in command:  # as root, so that the folder keeps the owner that it had in the container
+            shell = ["sh", "-ec", command.replace("tar --extract", f"tar --extract --directory {tmp_path}")]
+            subprocess.run(shell, cwd=ROOT, env=run.project.environment, check=True, timeout=60)
+    assert {path.name for path in (tmp_path / "for-actors").rglob("*.*")} == {"actor.key_secret", "server.key"}
     there = Project(
         f"{run.project.name}-actors",
         COMPOSE_FILE="docker-compose.actors.yml",
         CORRAL_SERVER_ADDRESS=f"tcp://{run.gateway}:{PORT}",
         CORRAL_ACTORS="2",
+        CORRAL_ACTOR_KEYS=str(tmp_path / "for-actors"),
+        CORRAL_USER="10001",
     )
     try:
         there.start("--no-build")

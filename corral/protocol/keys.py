@@ -274,12 +274,12 @@ def remove_pair(folder: Path, role: Role, name: str) -> None:
 
 
 def copy_bundle(folder: Path, role: Role, name: str, target: Path) -> list[Path]:
-    """Copy into a new folder what the machine of one role needs, and return the copies.
+    """Copy into a new or empty folder what the machine of one role needs, and return the copies.
 
     Raises:
-      KeysError: the target exists, or a key that is needed is missing.
+      KeysError: something lies in the target, or a key that is needed is missing.
     """
-    if target.exists():
+    if target.exists() and any(target.iterdir()):
         raise KeysError(f"{target} is there already: name a new folder")
     if role in PEOPLE:
         if not _NAME.fullmatch(name):

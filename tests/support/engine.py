@@ -81,9 +81,9 @@ class Project:
         # Nor the container's first process, which nobody inside can kill: it ends as soon as the program has.
         self.compose("exec", "-T", service, "sh", "-c", "kill -9 -1")
 
-    def figures(self, service: str, port: int) -> dict[str, Any]:
+    def figures(self, service: str, port: int, *options: str) -> dict[str, Any]:
         """What `corral status` says in the container of `service`; nothing where it does not answer."""
-        command = ("compose", "exec", "-T", service, "corral", "status", f"tcp://127.0.0.1:{port}", "--json")
+        command = ("compose", "exec", "-T", service, "corral", "status", f"tcp://127.0.0.1:{port}", "--json", *options)
         said = _run(*command, environment=self.environment).stdout  # with figures, it fails where it is not ready
         figures: dict[str, Any] = json.loads(said or "{}")
         return figures
