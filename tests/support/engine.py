@@ -83,7 +83,8 @@ class Project:
 
     def figures(self, service: str, port: int, *options: str) -> dict[str, Any]:
         """What `corral status` says in the container of `service`; nothing where it does not answer."""
-        command = ("compose", "exec", "-T", service, "corral", "status", f"tcp://127.0.0.1:{port}", "--json", *options)
+        ask = ("corral", "status", f"tcp://127.0.0.1:{port}", "--json", *options)
+        command = ("compose", "exec", "-T", service, *ask)
         said = _run(*command, environment=self.environment).stdout  # with figures, it fails where it is not ready
         figures: dict[str, Any] = json.loads(said or "{}")
         return figures
