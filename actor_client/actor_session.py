@@ -12,6 +12,7 @@ import numpy as np
 import zmq
 
 from actor_client.answers import unpack_answer
+from actor_client.backoff import Backoff
 from actor_client.heartbeat import Heartbeat
 from actor_client.line import Line, UnansweredError
 from actor_client.settings import ActorSettings
@@ -133,6 +134,7 @@ class ActorSession:
           UnansweredError: it was told to stop, or has waited for too long.
         """
         started = time.monotonic()
+        backoff = Backoff()
         told = ""
         nonce = secrets.randbits(64)
         sequence = 0
@@ -148,7 +150,7 @@ class ActorSession:
                 if error.text != told:
                     log.info("waiting for %s: %s", self._address, error.text)
                     told = error.text
-                self._wait_for(error, started)
+                self._wait_for(error, started, backoff.next_s() if error.code is ErrorCode.BUSY else RETRY_S)
         welcome = unpack_control(Welcome, frame)
         self._token, self._sequence = welcome.session, 0
         self.first_environment = welcome.first_environment
@@ -194,13 +196,13 @@ class ActorSession:
             frames += [to_frame(leaf) for leaf in rows.final.values()]
         return frames
 
-    def _wait_for(self, error: ProtocolError, started: float) -> None:
+    def _wait_for(self, error: ProtocolError, started: float, pause_s: float) -> None:
         waited = time.monotonic() - started
         if self._stopping():
             raise UnansweredError("stopped while waiting for the server")
         if 0 < self._settings.give_up_after_s <= waited:
             raise UnansweredError(f"the server at {self._address} is not ready after {waited:.1f} s: {error.text}")
-        time.sleep(RETRY_S)
+        time.sleep(pause_s)
 
     def _keep_alive(self, lease_s: float) -> None:
         self._stop_heartbeat()

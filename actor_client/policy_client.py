@@ -16,6 +16,7 @@ import numpy as np
 import zmq
 
 from actor_client.answers import unpack_answer
+from actor_client.backoff import Backoff
 from actor_client.line import Line
 from corral.protocol import (
     ErrorCode,
@@ -44,7 +45,8 @@ class PolicyClient:
     Args:
       address: the server's, `tcp://HOST:PORT` or `ipc://PATH`.
       keys: the folder of an actor's keys, where the server has keys.
-      timeout_s: silence after which `infer` gives up; a request is sent again every quarter of it.
+      timeout_s: silence after which `infer` gives up; a request is sent again every quarter of it. One that a busy
+        server will not take is asked again, at growing intervals, for as long.
 
     Raises:
       AddressError: the address is malformed.
@@ -89,7 +91,8 @@ class PolicyClient:
           leaf name -> array `[n, ...]`.
 
         Raises:
-          ProtocolError: SPEC for wrong leaves, shapes or dtypes; whatever else the server refused.
+          ProtocolError: SPEC for wrong leaves, shapes or dtypes; BUSY where the server took nothing in all the time;
+            whatever else it refused.
           UnansweredError: no server answered in time.
         """
         spec, outputs, max_rows = self._greeted()
@@ -115,11 +118,21 @@ class PolicyClient:
 
     def _ask(self, line: Line, leaves: Mapping[str, np.ndarray], outputs: Spec) -> dict[str, np.ndarray]:
         rows = len(next(iter(leaves.values())))
-        sequence = next(self._sequence)
-        head = pack_header(MessageType.INFER, 0, sequence, rows=rows)
-        frames = [head, *(to_frame(leaf) for leaf in leaves.values())]
-        header, frame = line.ask(frames, 0, sequence)
-        return unpack_answer(header, frame, outputs)[1]
+        frames = [to_frame(leaf) for leaf in leaves.values()]
+        backoff, deadline = Backoff(), time.monotonic() + self._timeout_s
+        while True:
+            # A number of its own for each try: the refusal of an earlier one may come late.
+            sequence = next(self._sequence)
+            head = pack_header(MessageType.INFER, 0, sequence, rows=rows)
+            try:
+                header, frame = line.ask([head, *frames], 0, sequence)
+            except ProtocolError as error:
+                pause_s = backoff.next_s()
+                if error.code is not ErrorCode.BUSY or time.monotonic() + pause_s > deadline:
+                    raise
+                time.sleep(pause_s)
+            else:
+                return unpack_answer(header, frame, outputs)[1]
 
     def _as_leaves(self, observation: Mapping[str, Any] | Any, spec: Spec) -> dict[str, np.ndarray]:
         if not isinstance(observation, Mapping):

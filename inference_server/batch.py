@@ -105,7 +105,8 @@ class Batch:
 class BatchQueue:
     """The batches of one kind of request: the last one fills, the ones before are full, the first leaves next.
 
-    What waits is bounded by the peers' requests (each has one outstanding), and so is the number of batches.
+    What waits is bounded by the slots of sessions (each has one STEP outstanding) or by the rows of INFER that may
+    wait, and so is the number of batches.
 
     Attributes:
       capacity: rows that a batch can hold, and so the most rows of one request. A batch is full at

@@ -16,7 +16,7 @@ from corral.protocol import (
     remove_socket_file,
 )
 from corral.protocol.keys import Gate
-from corral.protocol.limits import MAX_TEXT
+from corral.protocol.limits import MAX_TEXT, QUEUED_ANSWERS, QUEUED_REQUESTS
 from inference_server.rows import Rows
 
 log = logging.getLogger(__name__)
@@ -37,11 +37,17 @@ class Frontend:
 
     Attributes:
       key: whose key the begun message came under; empty where there are no keys.
+      dropped: answers that were dropped because their peer reads none.
     """
 
     def __init__(self, context: zmq.Context, address: str, *, insecure: bool, gate: Gate | None = None) -> None:
         self._gate = gate
-        self._socket = open_router(context, address, insecure=insecure, gate=gate)
+        self._socket = open_router(
+            context, address, insecure=insecure, gate=gate, queued_in=QUEUED_REQUESTS, queued_out=QUEUED_ANSWERS
+        )
+        # Told, rather than hidden, whom an answer did not reach: what nobody reads is counted.
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.dropped = 0
         self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._recv = self._socket.recv
         # The class below `zmq.Socket`: the same method, without arguments that only other kinds of sockets take.
@@ -101,6 +107,8 @@ class Frontend:
         try:
             self._send(routing, _FIRST_OF_TWO)
             self._send(frame, _NOBLOCK)
+        except zmq.Again:
+            self.dropped += 1
         except zmq.ZMQError as error:
             log.debug("a reply was dropped: %s", error)
 

@@ -29,12 +29,18 @@ class InferService(Service[Leaves]):
         clock: Callable[[], float],
     ) -> None:
         super().__init__(settings, engine, frontend, stats, clock)
+        self._most_waiting = settings.waiting_rows()
         spec, size = self._spec, settings.max_size
         initial = engine.agent.initial_state(size)
         self._state = {name: np.asarray(initial[name], leaf.dtype) for name, leaf in spec.state.items()}
         self._first = np.ones(size, bool)
         self._noise = np.zeros((size, spec.noise), np.float32)
         self._greedy = np.zeros((size, spec.explore), np.float32)
+
+    def configure(self, settings: BatchingSettings) -> None:
+        """Batch by these settings from now on."""
+        super().configure(settings)
+        self._most_waiting = settings.waiting_rows()
 
     def receive(self, routing: bytes, header: Header, head: bytes) -> None:
         """Take the rows of an INFER in. Raises `ProtocolError`."""
@@ -43,6 +49,13 @@ class InferService(Service[Leaves]):
             raise ProtocolError(ErrorCode.MALFORMED, "INFER has a header and observation frames, nothing else")
         if not 1 <= rows <= self._queue.capacity:
             raise ProtocolError(ErrorCode.LIMIT, f"INFER takes 1 to {self._queue.capacity} rows, not {rows}")
+        waiting = self._queue.batcher.rows
+        # Whoever finds nobody waiting is let in, however many rows it brings.
+        if waiting and waiting + rows > self._most_waiting:
+            raise ProtocolError(
+                ErrorCode.BUSY,
+                f"{waiting} rows wait, and {rows} more would be over {self._most_waiting}: ask again a little later",
+            )
         batch = self._queue.room_for(rows)
         start, stop = batch.rows, batch.rows + rows
         for leaf in batch.observation_rows:

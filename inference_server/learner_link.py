@@ -30,6 +30,7 @@ from corral.protocol import (
     unpack_header,
 )
 from corral.protocol.keys import Caller
+from corral.protocol.limits import QUEUED_PARCELS
 from corral.protocol.tensors import to_frame
 from corral.protocol.waker import Waker
 from corral.protocol.weights import unpack_weights
@@ -100,8 +101,9 @@ class LearnerLink(threading.Thread):
         # A context of its own: libzmq looks names up in the context's I/O thread, and a learner's name that nobody
         # knows at the moment would make the actors wait for seconds.
         self._context = zmq.Context()
-        self._unrolls = open_dealer(self._context, unrolls_address, keys) if unrolls_address is not None else None
-        self._weights = open_dealer(self._context, weights_address, keys)
+        self._keys = keys
+        self._unrolls = self._open(unrolls_address) if unrolls_address is not None else None
+        self._weights = self._open(weights_address)
         self._spec = {part: spec_to_wire(leaves) for part, leaves in spec.items()} | {"length": length}
         self._engine = engine
         self._outbox = outbox
@@ -143,6 +145,10 @@ class LearnerLink(threading.Thread):
         """End the thread; what the learner has not accepted by then is lost."""
         self._stopping = True
         self.waker.wake()
+
+    def _open(self, address: str) -> zmq.Socket:
+        # A short queue: every resend copies, and a learner that reads nothing must not fill this memory.
+        return open_dealer(self._context, address, self._keys, queued_out=QUEUED_PARCELS)
 
     def _greet(self) -> None:
         now = time.monotonic()

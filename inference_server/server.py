@@ -53,6 +53,8 @@ log = logging.getLogger(__name__)
 HOUSEKEEPING_S = 0.25
 DRAIN_MESSAGES = 4096
 """Messages read before batches are looked at: a flood delays answers by so much at most."""
+DRAIN_REFUSALS = 256
+"""Likewise those that are refused, which cost more than they are worth to anybody."""
 
 
 # Plain numbers, since the members of an enumeration are found by a slow path, and every message is asked for these.
@@ -126,6 +128,9 @@ class InferenceServer:
                 self._waker.wake,
                 caller(keys, Role.SERVER, towards=Role.LEARNER),
             )
+        self._services: list[StepService | InferService] = [
+            service for service in (self._step, self._infer) if service is not None
+        ]
         self._last_housekeeping = clock()
 
     @property
@@ -171,29 +176,33 @@ class InferenceServer:
 
     def _wait(self) -> None:
         """Sleep until there is news, or a batch falls due."""
-        if self._frontend.pending():
+        if self._frontend.pending() or any(service.due() for service in self._services):
             return
-        waits = [HOUSEKEEPING_S, self._infer.wait_s()]
-        if self._step is not None:
-            waits.append(self._step.wait_s())
+        waits = [HOUSEKEEPING_S, *(service.wait_s() for service in self._services)]
         # select, since zmq's own poll counts in whole milliseconds and timeouts are given in microseconds.
         timeout = min(wait for wait in waits if wait is not None)
         select.select([self._frontend.fileno, self._waker.fileno()], [], [], timeout)
         self._waker.clear()
 
     def _receive_all(self) -> None:
+        refusals = 0
         for _ in range(DRAIN_MESSAGES):
             begun = self._frontend.begin()
             if begun is None:
                 return
-            self._receive(*begun)
+            refusals += not self._receive(*begun)
+            if refusals == DRAIN_REFUSALS:
+                return
 
-    def _receive(self, routing: bytes, head: bytes) -> None:
+    def _receive(self, routing: bytes, head: bytes) -> bool:
+        """Whether the message could be honoured."""
+        honoured = False
         header = _NO_HEADER
         try:
             header = unpack_header(head)
             if self._gate is None or self._admits(self._gate, header):
                 self._handle(routing, header, head)
+                honoured = True
         except ProtocolError as error:
             self._refuse(routing, header.session, header.sequence, error)
         except Exception:
@@ -202,6 +211,7 @@ class InferenceServer:
             defect = ProtocolError(ErrorCode.INTERNAL, "a defect; see the server's log")
             self._refuse(routing, header.session, header.sequence, defect)
         self._frontend.discard()
+        return honoured
 
     def _admits(self, gate: Gate, header: Header) -> bool:
         """Whether the key of the begun message may send it; a session belongs to the key that opened it.
@@ -251,9 +261,8 @@ class InferenceServer:
         """Change settings between two batches. Raises `ProtocolError` (SETTING)."""
         self._batching = batching = changed(self._batching, change.settings, self._engine.buckets)
         self._engine.use_buckets(batching.bucket_sizes())
-        for service in (self._step, self._infer):
-            if service is not None:
-                service.configure(batching)
+        for service in self._services:
+            service.configure(batching)
         log.info("settings changed: %s", ", ".join(f"{key} = {value}" for key, value in change.settings.items()))
 
     def _check_ready(self) -> None:
@@ -349,8 +358,10 @@ class InferenceServer:
             self._step.forget(liar)
 
     def _dispatch(self) -> None:
-        for service in (self._step, self._infer):
-            while service is not None and (reason := service.due()):
+        # One batch of each kind, then the socket again: neither kind makes the other wait for more than one, and who
+        # is refused hears of it at once.
+        for service in self._services:
+            if reason := service.due():
                 service.run(reason)
                 self._engine.flip()
         if self._link is not None and self._outbox.unsent:
@@ -391,6 +402,8 @@ class InferenceServer:
             "epoch": self._engine.epoch,
             "actors": len(self._sessions),
             "environments": self._slots.used,
+            "waiting_rows": sum(service.waiting_rows for service in self._services),
+            "answers_dropped": self._frontend.dropped,
             "traces": self._engine.traces,
             "blocked": self._outbox.blocked,
             "unrolls_accepted": self._outbox.accepted_unrolls,

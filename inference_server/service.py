@@ -46,6 +46,11 @@ class Service(Generic[Result]):
         """Longest wait of the oldest request now, in microseconds, given or chosen."""
         return self._queue.batcher.timeout_us
 
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that wait for a batch to take them along."""
+        return self._queue.batcher.rows
+
     def run(self, reason: Reason) -> None:
         """Compute the first batch and answer it."""
         batch = self._queue.take()

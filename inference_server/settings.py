@@ -7,6 +7,10 @@ from itertools import pairwise
 from typing import Literal
 
 
+WAITING_BATCHES = 4
+"""Full batches of INFER that wait unless it is said otherwise: enough to keep the model busy, and nobody for long."""
+
+
 @dataclass(frozen=True)
 class BatchingSettings:
     """When a batch leaves, and how large it can be."""
@@ -17,6 +21,8 @@ class BatchingSettings:
     """Most rows in one batch; also the most rows of one message."""
     buckets: tuple[int, ...] = ()
     """Batch sizes to compile and warm, ascending; empty takes powers of two up to max_size."""
+    max_waiting_rows: int = 0
+    """Most rows of INFER that wait; a request beyond is told BUSY and comes again. 0 takes four times max_size."""
 
     def __post_init__(self) -> None:
         timeout: int | str = self.timeout_us  # whatever it should be
@@ -24,12 +30,18 @@ class BatchingSettings:
             raise ValueError(f'timeout_us must be 0 to 10000000 microseconds or "auto", not {self.timeout_us}')
         if not 1 <= self.max_size <= 65_535:
             raise ValueError(f"max_size must be 1 to 65535 rows, not {self.max_size}")
+        if not 0 <= self.max_waiting_rows <= 1_000_000_000:
+            raise ValueError(f"max_waiting_rows must be 0 to 1000000000 rows, not {self.max_waiting_rows}")
         buckets = self.buckets
         ascending = all(low < high for low, high in pairwise(buckets))
         if buckets and not (ascending and buckets[0] >= 1 and buckets[-1] == self.max_size):
             raise ValueError(
                 f"buckets must ascend from 1 or more and end at max_size ({self.max_size}), not {list(buckets)}"
             )
+
+    def waiting_rows(self) -> int:
+        """Most rows of INFER that wait."""
+        return self.max_waiting_rows or WAITING_BATCHES * self.max_size
 
     def bucket_sizes(self) -> tuple[int, ...]:
         """The batch sizes to compile, ascending; the last is `max_size`."""

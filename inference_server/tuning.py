@@ -51,8 +51,8 @@ def _name(key: str) -> str:
 
 
 def _checked(name: str, value: Any, compiled: Sequence[int]) -> Any:
-    """The value, of the right type; a batch size among the compiled ones."""
-    wants_list, may_learn = name == "buckets", name == "timeout_us"
+    """The value, of the right type; a batch size is among the compiled ones."""
+    wants_list, may_learn, is_size = name == "buckets", name == "timeout_us", name in ("buckets", "max_size")
     if may_learn and value == "auto":
         return value
     # Before anything looks at every item, since this is the thread that answers everybody.
@@ -63,7 +63,7 @@ def _checked(name: str, value: Any, compiled: Sequence[int]) -> Any:
         wanted += ' or "auto"' if may_learn else ""
         raise ProtocolError(ErrorCode.SETTING, f"{TABLE}{name} must be {wanted}, not {reprlib.repr(value)}")
     strange = [size for size in items if size not in compiled]
-    if strange and not may_learn:
+    if strange and is_size:
         raise ProtocolError(
             ErrorCode.SETTING,
             f"{TABLE}{name} = {reprlib.repr(value)}: batches of {strange[0]} rows were not compiled when the "

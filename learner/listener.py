@@ -23,6 +23,7 @@ from corral.protocol import (
     unpack_header,
 )
 from corral.protocol.keys import Gate, Role
+from corral.protocol.limits import QUEUED_MESSAGES
 from corral.protocol.waker import Waker
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,20 @@ class Listener:
       KeysError: the keys cannot be used.
     """
 
-    def __init__(self, address: str, *, name: str, insecure: bool, keys: Path | str | None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        name: str,
+        insecure: bool,
+        keys: Path | str | None,
+        queued_out: int = QUEUED_MESSAGES,
+    ) -> None:
         self._gate = Gate(keys, Role.LEARNER) if keys else None
         self._context = zmq.Context()
-        self._socket = open_router(self._context, address, insecure=insecure, gate=self._gate)
+        self._socket = open_router(
+            self._context, address, insecure=insecure, gate=self._gate, queued_out=queued_out
+        )
         self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._waker = Waker()
         self._stopping = False

@@ -21,6 +21,7 @@ from corral.protocol import (
     ProtocolError,
     unpack_control,
 )
+from corral.protocol.limits import QUEUED_VERSIONS
 from corral.protocol.weights import check_finite, pack_weights
 from learner.listener import Listener
 
@@ -70,7 +71,10 @@ class WeightPublisher(Listener):
         version: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(address, name="weight-publisher", insecure=insecure, keys=keys)
+        # A server that reads nothing must not fill this memory with every version that comes meanwhile.
+        super().__init__(
+            address, name="weight-publisher", insecure=insecure, keys=keys, queued_out=QUEUED_VERSIONS
+        )
         self.epoch = time.time_ns() // 1_000_000 if epoch is None else epoch
         self.version = version
         self.last_refusal = ""

@@ -40,7 +40,8 @@ def host_server(settings: Message, wire: Wire) -> int:
         ServerSettings(
             address=settings["address"],
             max_environments=settings["environments"],
-            batching=BatchingSettings(**settings["batching"]),
+            # Whoever measures asks with as many clients as it wants to.
+            batching=BatchingSettings(**settings["batching"], max_waiting_rows=settings["environments"]),
             unrolls=UnrollSettings("block"),
         ),
         lambda: load_agent(settings["model"], settings["request"]),

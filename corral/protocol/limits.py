@@ -15,4 +15,16 @@ MAX_TEXT = 4_096
 """Most characters of one text in a control message."""
 
 QUEUED_MESSAGES = 4_096
-"""Messages that a socket holds for one peer, each way. Peers that wait for their answers never come near."""
+"""Messages that a socket holds for one peer, each way, unless it is said otherwise below."""
+
+QUEUED_REQUESTS = 64
+"""Messages of one actor or client that a server holds unread: what it sends beyond waits on its own side."""
+
+QUEUED_ANSWERS = 1_024
+"""Answers that a server holds for one actor or client that reads none; more are dropped and counted."""
+
+QUEUED_PARCELS = 64
+"""Messages that a server holds for a learner that reads none; what finds no room is sent again later."""
+
+QUEUED_VERSIONS = 2
+"""Policy versions that a learner holds for a server that reads none: the newest is sent when it does again."""

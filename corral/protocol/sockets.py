@@ -24,10 +24,19 @@ class AddressError(ValueError):
     """An address that cannot be used: says which, why, and what to do."""
 
 
-def open_dealer(context: zmq.Context, address: str, keys: Caller | None = None) -> zmq.Socket:
-    """A DEALER connected to `address`, with keys if there are any: the side that asks. Raises `AddressError`."""
+def open_dealer(
+    context: zmq.Context, address: str, keys: Caller | None = None, *, queued_out: int = QUEUED_MESSAGES
+) -> zmq.Socket:
+    """A DEALER connected to `address`, with keys if there are any: the side that asks.
+
+    Args:
+      queued_out: messages that it holds until the other side reads; a `send` beyond blocks, or raises `zmq.Again`.
+
+    Raises:
+      AddressError: the address is malformed.
+    """
     _check_form(address)
-    socket = _open(context, zmq.DEALER)
+    socket = _open(context, zmq.DEALER, queued_out=queued_out)
     if keys is not None:
         keys.apply(socket)
     # A lost server is looked for again quickly, yet without hammering.
@@ -43,9 +52,19 @@ def open_dealer(context: zmq.Context, address: str, keys: Caller | None = None) 
 
 
 def open_router(
-    context: zmq.Context, address: str, *, insecure: bool = False, gate: Gate | None = None
+    context: zmq.Context,
+    address: str,
+    *,
+    insecure: bool = False,
+    gate: Gate | None = None,
+    queued_in: int = QUEUED_MESSAGES,
+    queued_out: int = QUEUED_MESSAGES,
 ) -> zmq.Socket:
     """A ROUTER bound to `address`, behind a gate if there is one: the side that answers.
+
+    Args:
+      queued_in: messages of one peer that it holds unread; what that peer sends beyond waits on its own side.
+      queued_out: messages that it holds for a peer which reads none; those beyond are dropped.
 
     Raises:
       AddressError: the address is taken, malformed, or open to other machines without gate or `insecure`.
@@ -59,7 +78,7 @@ def open_router(
         )
     if _is_listened_on(address):
         raise AddressError(f"cannot listen on {address!r}: {_KNOWN_REASONS[zmq.EADDRINUSE]}")
-    socket = _open(context, zmq.ROUTER)
+    socket = _open(context, zmq.ROUTER, queued_in=queued_in, queued_out=queued_out)
     # A reply to a peer that has gone is dropped: the session's kept reply answers its resend.
     socket.setsockopt(zmq.ROUTER_MANDATORY, 0)
     if gate is not None:
@@ -93,11 +112,13 @@ def remove_socket_file(address: str) -> None:
             os.unlink(path)
 
 
-def _open(context: zmq.Context, kind: int) -> zmq.Socket:
+def _open(
+    context: zmq.Context, kind: int, *, queued_in: int = QUEUED_MESSAGES, queued_out: int = QUEUED_MESSAGES
+) -> zmq.Socket:
     socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.SNDHWM, QUEUED_MESSAGES)
-    socket.setsockopt(zmq.RCVHWM, QUEUED_MESSAGES)
+    socket.setsockopt(zmq.SNDHWM, queued_out)
+    socket.setsockopt(zmq.RCVHWM, queued_in)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     # Notices a peer whose machine vanished; the sessions' leases are the authority all the same.
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)

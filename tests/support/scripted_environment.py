@@ -89,6 +89,13 @@ class Witness:
         self._reset = set(self.followed)
         self.numbers.clear()
 
+    def steps_of_the_script(self) -> int:
+        """Steps that every environment has made, first to last, by its own counters alone: what `steps` must be."""
+        return sum(
+            sum(episode_length(who, past) for past in range(episode)) + step
+            for who, (episode, step) in self.followed.items()
+        )
+
     def see(self, unroll: Unroll) -> None:
         """Check every column of a batch. Raises `AssertionError`, saying where."""
         for column in range(unroll.reward.shape[1]):

@@ -1,0 +1,64 @@
+"""A scripted server and its actors as processes, and the caller as their learner, with a witness of every step."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from learner import UnrollSource, WeightPublisher
+from tests.support.bad_network import BadNetwork
+from tests.support.processes import Process, process
+from tests.support.scripted_agent import ScriptedAgent
+from tests.support.scripted_environment import Witness
+
+
+class ScriptedRun:
+    """A scripted server, actors as the caller starts them, and the caller itself as the learner.
+
+    Args:
+      folder: takes the sockets.
+      stack: ends everything.
+      queue: unrolls that may wait for the witness.
+    """
+
+    def __init__(self, folder: Path, stack: ExitStack, *, queue: int = 64) -> None:
+        self.address, self.intake, self.weights = (
+            f"ipc://{folder}/{name}" for name in ("server", "unrolls", "weights")
+        )
+        self._stack = stack
+        self._agent = ScriptedAgent()
+        self.source = stack.enter_context(UnrollSource(self.intake, queue=queue))
+        self.publisher = stack.enter_context(WeightPublisher(self.weights))
+        self.witness = Witness()
+
+    def start_server(self, lease_s: float = 10) -> Process:
+        """A server that looks for its learner at `intake` and `weights`."""
+        module = "tests.support.scripted_server"
+        arguments = (self.address, self.intake, self.weights, str(lease_s))
+        return self._stack.enter_context(process("-m", module, *arguments))
+
+    def start_actor(
+        self, mode: str, environments: int = 4, address: str = "", resend_after_s: float = 0.5
+    ) -> Process:
+        """An actor whose environments reset themselves as `mode` says."""
+        module = "tests.support.scripted_actor"
+        arguments = (address or self.address, mode, str(environments), str(resend_after_s))
+        return self._stack.enter_context(process("-m", module, *arguments))
+
+    def bad_network(self, back: str, **faults: float) -> BadNetwork:
+        """A bad network in front of `back`, at the same address with "-bad" behind it."""
+        network = BadNetwork(f"{back}-bad", back, **faults)  # type: ignore[arg-type]
+        return self._stack.enter_context(network)
+
+    def publish(self) -> None:
+        """The next version, which stamps its own number."""
+        self.publisher.publish(self._agent.weights(self.publisher.version + 1))
+
+    def see(self, steps: int, *, unrolls: int = 8) -> None:
+        """Let the witness check `steps` further transitions, `unrolls` at a time, while versions go on changing."""
+        goal = self.witness.steps + steps
+        while self.witness.steps < goal:
+            unroll = self.source.next(unrolls, timeout_s=30)
+            assert unroll is not None, "no unrolls any more"
+            self.witness.see(unroll)
+            self.publish()
