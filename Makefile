@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install run test test-long bench lint clean
+.PHONY: help install run test test-long network soak bench lint clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,14 @@ test: $(INSTALLED)  ## Run the tests, but for those that take minutes
 
 test-long: $(INSTALLED)  ## Run the others: containers, test hosts, JAX, clean installs, every example
 	$(BIN)/python -m pytest -m long
+
+STEPS ?= 1000000
+network: $(INSTALLED)  ## Count STEPS=1000000 steps, each exactly once, over a bad network (SEED=1 repeats one)
+	$(BIN)/python -m tests.network --steps $(STEPS) $(if $(SEED),--seed $(SEED))
+
+MINUTES ?= 60
+soak: $(INSTALLED)  ## Train for MINUTES=60 with actors that come and go, and look whether anything grows
+	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 
 bench: $(INSTALLED)  ## Measure everything in benchmarks/RESULTS.md again (half an hour; peers where they are installed)
 	$(BIN)/python benchmarks/targets.py

@@ -11,9 +11,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zmq
 
 from actor_client import PolicyClient, UnansweredError
-from corral.protocol import AddressError, ErrorCode, ProtocolError, fetch_status
+from corral.protocol import (
+    AddressError,
+    ErrorCode,
+    Failure,
+    Header,
+    MessageType,
+    ProtocolError,
+    TensorSpec,
+    Welcome,
+    fetch_status,
+    open_router,
+    pack_control,
+    spec_to_wire,
+    unpack_header,
+)
+from inference_server.answers import Answers
 from tests.support.models import save_two_headed_model
 from tests.support.processes import process, until_serving
 
@@ -139,6 +155,62 @@ def test_a_forked_child_has_sockets_of_its_own(served: tuple[str, Any]) -> None:
             child.join(10)
             assert child.exitcode == 0
         check(client.infer(observation), wanted)
+
+
+class BusyServer(threading.Thread):
+    """Greets everybody, and refuses so many INFERs with BUSY before it answers with zeros."""
+
+    def __init__(self, address: str, refusals: int) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+        self._refusals = refusals
+        self._context = zmq.Context()
+        self._socket = open_router(self._context, address)
+        self._stopping = False
+
+    def __enter__(self) -> BusyServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping = True
+        self.join(10)
+
+    def run(self) -> None:
+        while not self._stopping:
+            if self._socket.poll(20):
+                routing, head, *_ = self._socket.recv_multipart()
+                self._socket.send_multipart([routing, self._answer(unpack_header(head))])
+        self._context.destroy(linger=0)
+
+    def _answer(self, header: Header) -> bytes:
+        number = {"number": TensorSpec((), "float32")}
+        if header.type == MessageType.HELLO:
+            wire = spec_to_wire(number)
+            welcome = Welcome(1, 0, 0, observation=wire, output=wire, max_rows=8, lease_s=1.0, policy_version=1,
+                              cursor=0, window=1)  # fmt: skip
+            return pack_control(MessageType.WELCOME, 0, header.sequence, welcome)
+        self.asked.append(header.sequence)
+        if len(self.asked) <= self._refusals:
+            return pack_control(MessageType.ERROR, 0, header.sequence, Failure("BUSY", "later"))
+        zeros = {"number": np.zeros(header.rows, np.float32)}
+        return Answers(MessageType.OUTPUTS, zeros, ["number"], 1).cut(0, header.sequence, 0, header.rows)
+
+
+def test_a_busy_server_is_asked_again_under_another_number(tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/busy"
+    with BusyServer(address, refusals=3) as server, PolicyClient(address) as client:
+        assert client.infer(np.zeros(2))["number"].tolist() == [0, 0]
+        assert len(set(server.asked)) == 4
+
+
+def test_a_server_that_stays_busy_is_told_after_the_timeout(tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/busy"
+    with BusyServer(address, refusals=10**9) as server, PolicyClient(address, timeout_s=0.3) as client:
+        with pytest.raises(ProtocolError, match="later") as refused:
+            client.infer(np.zeros(2))
+        assert refused.value.code is ErrorCode.BUSY
+        assert 2 < len(server.asked) < 12
 
 
 def test_nobody_there_is_told_after_the_timeout(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def test_the_timeout_can_be_learned() -> None:
         (BatchingSettings, {"timeout_us": "soon"}, "timeout_us"),
         (BatchingSettings, {"max_size": 0}, "max_size"),
         (BatchingSettings, {"max_size": 65_536}, "max_size"),
+        (BatchingSettings, {"max_waiting_rows": -1}, "max_waiting_rows"),
         (BatchingSettings, {"max_size": 8, "buckets": (4, 2, 8)}, "buckets"),
         (BatchingSettings, {"max_size": 8, "buckets": (1, 4)}, "buckets"),
         (ServerSettings, {"lease_s": 0}, "lease_s"),

@@ -49,6 +49,12 @@ def test_no_buckets_are_all_up_to_the_size() -> None:
     assert changed(few, {"server.batching.buckets": []}, COMPILED).buckets == (1, 2, 4, 8, 16, 32)
 
 
+def test_how_many_rows_may_wait_is_any_number() -> None:
+    assert change(max_waiting_rows=5).waiting_rows() == 5
+    assert change(max_waiting_rows=0).waiting_rows() == 4 * 48
+    assert change(max_size=16).waiting_rows() == 4 * 16
+
+
 def test_what_is_not_named_stays() -> None:
     few = change(buckets=[8, 32], timeout_us=70)
     assert changed(few, {"server.batching.timeout_us": 0}, COMPILED) == BatchingSettings(0, 32, (8, 32))
@@ -84,6 +90,11 @@ def test_what_is_not_named_stays() -> None:
             {"server.batching.max_size": 20},
             "batches of 20 rows were not compiled when the server started, but these",
         ),
+        (
+            {"server.batching.max_waiting_rows": "auto"},
+            "server.batching.max_waiting_rows must be a whole number, not 'auto'",
+        ),
+        ({"server.batching.max_waiting_rows": -1}, "server.batching.max_waiting_rows must be 0 to 1000000000 rows"),
         ({"server.batching.max_size": "auto"}, "server.batching.max_size must be a whole number, not 'auto'"),
         ({"server.batching.buckets": ["auto"]}, "must be a list of at most 7 whole numbers, not ['auto']"),
         ({"server.batching.max_size": 2**64}, "server.batching.max_size = 18446744073709551616: batches of"),
