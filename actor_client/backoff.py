@@ -9,7 +9,7 @@ FIRST_S, LONGEST_S = 0.02, 1.0
 
 
 class Backoff:
-    """Pauses that grow twofold up to `LONGEST_S`, each shortened by chance, so that a crowd does not come back as one.
+    """Pauses that grow twofold up to `LONGEST_S`, each shortened by chance: a crowd must not come back as one.
 
     Args:
       chance: decides by how much; None is another one for everybody.

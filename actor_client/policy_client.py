@@ -91,8 +91,8 @@ class PolicyClient:
           leaf name -> array `[n, ...]`.
 
         Raises:
-          ProtocolError: SPEC for wrong leaves, shapes or dtypes; BUSY where the server took nothing in all the time;
-            whatever else it refused.
+          ProtocolError: SPEC for wrong leaves, shapes or dtypes; BUSY where the server took nothing in all that
+            time; whatever else it refused.
           UnansweredError: no server answered in time.
         """
         spec, outputs, max_rows = self._greeted()

@@ -2,18 +2,18 @@
 
     python benchmarks/soak.py --minutes 60
 
-`corral server`, `corral learner` and `corral actor` run as processes of their own. Every few seconds one actor leaves
-(two of three say goodbye, the third is killed) and another joins; stateless clients ask in between. Every few
-seconds the memory, file descriptors and threads of server and learner are read, and latencies. In the end each
+`corral server`, `corral learner` and `corral actor` run as processes of their own. Every few seconds one actor
+leaves (two of three say goodbye, the third is killed) and another joins; stateless clients ask in between. Every
+few seconds the memory, file descriptors and threads of server and learner are read, and latencies. In the end each
 series is judged:
 
 - The first part is left out (`--warm-up`, 15 %): caches and allocators fill up.
-- The rest is cut into at most 24 blocks, and the median of each taken: spikes vanish, and neighbouring samples, which
-  resemble each other, count as one.
+- The rest is cut into at most 24 blocks, and the median of each taken: spikes vanish, and neighbouring samples,
+  which resemble each other, count as one.
 - Its slope is that of Theil and Sen, the median of all slopes between two blocks, with the interval that holds the
   true one with 99 % (Kendall's variance with ties; Gilbert 1987, section 16.5).
 - A series *grows* where the whole interval is above 0, and the slope makes more over the measured time than what is
-  of no account: 1 % of memory, 10 % of a latency, one file descriptor, one thread.
+  of no account: half a percent of memory, 10 % of a latency, one file descriptor, one thread.
 
 Exits with 1 where a series grows or a process ended.
 """
@@ -80,8 +80,8 @@ class Trend(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What a series did over the measured time: gained `gain`, at least `low` and at most `high`, of `floor` that is
-    of no account."""
+    """What a series did over the measured time: it gained `gain`, at least `low` and at most `high`; `floor` would
+    be of no account."""
 
     name: str
     median: float
@@ -103,7 +103,11 @@ def blocks_of(values: Sequence[float] | np.ndarray, count: int = BLOCKS) -> np.n
 
 
 def trend(times: Sequence[float] | np.ndarray, values: Sequence[float] | np.ndarray) -> Trend:
-    """Theil and Sen's slope of block medians, with its 99 % interval. Raises `ValueError` for fewer than 8 values."""
+    """Theil and Sen's slope of block medians, with its 99 % interval.
+
+    Raises:
+      ValueError: fewer than 8 values.
+    """
     if len(values) < 8:
         raise ValueError(f"a trend needs 8 samples or more, not {len(values)}: soak for longer")
     x, y = blocks_of(times), blocks_of(values)
@@ -121,7 +125,7 @@ def trend(times: Sequence[float] | np.ndarray, values: Sequence[float] | np.ndar
 def floor_of(name: str, median: float) -> float:
     """What a series may gain without any meaning, by its name: `.../rss_mb`, `/fds`, `/threads`, else a latency."""
     if name.endswith("/rss_mb"):
-        return 0.01 * median
+        return 0.005 * median
     return 1.0 if name.endswith(("/fds", "/threads")) else 0.1 * median
 
 
@@ -214,7 +218,9 @@ class Soak:
         experiment = str(self._experiment)
         self.server = stack.enter_context(child(folder / "server.log", "server", experiment))
         run = str(folder / "run")
-        self.learner = stack.enter_context(child(folder / "learner.log", "learner", experiment, "--run-folder", run))
+        self.learner = stack.enter_context(
+            child(folder / "learner.log", "learner", experiment, "--run-folder", run)
+        )
         self._actors: list[Child] = []
         stack.callback(self._end_actors)
 
@@ -290,7 +296,9 @@ def show(findings: Sequence[Finding], span_s: float) -> None:
         )
 
 
-def soak(minutes: float, churn_s: float, sample_s: float, step_ms: float, folder: Path) -> tuple[Soak, dict[str, Any]]:
+def soak(
+    minutes: float, churn_s: float, sample_s: float, step_ms: float, folder: Path
+) -> tuple[Soak, dict[str, Any]]:
     """Run the traffic for `minutes`; what was read, and the server's last figures."""
     with ExitStack() as stack:
         running = Soak(folder, stack, step_ms)
@@ -307,7 +315,10 @@ def soak(minutes: float, churn_s: float, sample_s: float, step_ms: float, folder
                     file.write(json.dumps(taken) + "\n")
                     next_sample += sample_s
                     if now >= next_word:
-                        print(f"{now / 60:5.1f} min: {json.dumps({k: round(v, 3) for k, v in taken.items()})}", flush=True)
+                        print(
+                            f"{now / 60:5.1f} min: {json.dumps({k: round(v, 3) for k, v in taken.items()})}",
+                            flush=True,
+                        )
                         next_word += 60
                 time.sleep(max(0.0, min(next_churn, next_sample) - (time.monotonic() - started)))
         status = running.status()
@@ -322,6 +333,7 @@ def main() -> int:
     parser.add_argument("--sample-s", type=float, default=5.0, help="seconds between two samples")
     parser.add_argument("--step-ms", type=float, default=1.0, help="what an environment's step takes besides")
     arguments = parser.parse_args()
+    # Its processes write their logs there; what is worth keeping is printed.
     with tempfile.TemporaryDirectory(prefix="corral-soak-") as folder:
         running, status = soak(
             arguments.minutes, arguments.churn_s, arguments.sample_s, arguments.step_ms, Path(folder)

@@ -54,7 +54,7 @@ class InferService(Service[Leaves]):
         if waiting and waiting + rows > self._most_waiting:
             raise ProtocolError(
                 ErrorCode.BUSY,
-                f"{waiting} rows wait, and {rows} more would be over {self._most_waiting}: ask again a little later",
+                f"{waiting} rows wait, and {rows} more would be over {self._most_waiting}: ask again later",
             )
         batch = self._queue.room_for(rows)
         start, stop = batch.rows, batch.rows + rows

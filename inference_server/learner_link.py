@@ -169,15 +169,17 @@ class LearnerLink(threading.Thread):
         parcels = self._outbox.unaccepted() if now >= self._resend_at else []
         if parcels:
             self._resend_after_s = min(2 * self._resend_after_s, RESEND_AFTER_S[1])
+            self._resend_at = now + self._resend_after_s
         if self._may_send(now):
             self._noticed = False
             if fresh := self._outbox.collect():
+                # The oldest that is not accepted decides when all are sent again: fresh ones do not put that off.
+                if self._outbox.first_sequence == fresh.sequence:
+                    self._resend_at = now + self._resend_after_s
                 parcels.append(fresh)
                 self._next_parcel = now + GATHER_S
         for parcel in parcels:
             self._send_parcel(parcel)
-        if parcels:
-            self._resend_at = now + self._resend_after_s
 
     def _may_send(self, now: float) -> bool:
         # Whoever is blocked waits for just this.
@@ -269,8 +271,8 @@ class LearnerLink(threading.Thread):
     def _take_up(self, header: Header, frames: list[memoryview]) -> bool:
         """Whether the version acts now. Raises `ProtocolError` (WEIGHTS)."""
         offered, held = (header.session, header.sequence), (self._engine.epoch, self._engine.version)
-        if offered == held:
-            return True
+        if offered[0] == held[0] and offered[1] <= held[1]:
+            return True  # a copy that comes late: this learner has pushed later ones since, or the same twice
         if offered < held:
             raise ProtocolError(
                 ErrorCode.WEIGHTS,

@@ -358,8 +358,8 @@ class InferenceServer:
             self._step.forget(liar)
 
     def _dispatch(self) -> None:
-        # One batch of each kind, then the socket again: neither kind makes the other wait for more than one, and who
-        # is refused hears of it at once.
+        # One batch of each kind, then the socket again: neither kind makes the other wait for more than one, and
+        # who is refused hears of it at once.
         for service in self._services:
             if reason := service.due():
                 service.run(reason)

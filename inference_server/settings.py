@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-
 WAITING_BATCHES = 4
-"""Full batches of INFER that wait unless it is said otherwise: enough to keep the model busy, and nobody for long."""
+"""Full batches of INFER that wait unless it is said otherwise: they keep the model busy, and nobody for long."""
 
 
 @dataclass(frozen=True)

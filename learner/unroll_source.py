@@ -64,8 +64,12 @@ class _Server:
 
     routing: bytes
     cursor: int  # last accepted sequence
-    received: int  # last received sequence
-    pending: deque[tuple[UnrollManifest, Leaves]] = field(default_factory=deque)
+    pending: dict[int, tuple[UnrollManifest, Leaves]] = field(default_factory=dict)  # by sequence, with gaps
+
+    @property
+    def has_next(self) -> bool:
+        """Whether the parcel that is to be accepted next has come."""
+        return self.cursor + 1 in self.pending
 
 
 class UnrollSource(Listener):
@@ -218,7 +222,7 @@ class UnrollSource(Listener):
         if server is None:
             cursor = self._first_cursor(header)
             with self._changed:
-                server = self._servers[header.session] = _Server(routing, cursor, cursor)
+                server = self._servers[header.session] = _Server(routing, cursor)
             log.info("a server has come: %d in this learner's life", len(self._servers))
         server.routing = routing
         welcome = Welcome(VERSION, 0, 0, {}, {}, 0, 0.0, 0, cursor=server.cursor, window=self._queue)
@@ -261,9 +265,9 @@ class UnrollSource(Listener):
         if header.sequence <= server.cursor:
             self._acknowledge(header.session, server)  # a resend: the first acknowledgement was lost
             return
-        if header.sequence != server.received + 1 or len(server.pending) >= self._queue:
-            # A resend of what waits here already; a gap, which the server's next resend will close; or more than
-            # the window that was granted, which an honest server never sends.
+        if header.sequence in server.pending or header.sequence > server.cursor + self._queue:
+            # A resend of what waits here already; or more than the window that was granted, which an honest server
+            # never sends. What comes behind a gap is kept: the resend that closes it then delivers all at once.
             return
         manifest = unpack_control(UnrollManifest, head)
         if any(len(episode) != 2 or not all(map(math.isfinite, episode)) for episode in manifest.episodes):
@@ -271,8 +275,7 @@ class UnrollSource(Listener):
         if manifest.steps < 0:
             raise ProtocolError(ErrorCode.MALFORMED, f"{manifest.steps} steps were completed: 0 or more can be")
         leaves = self._leaves(manifest.unrolls, frames)
-        server.pending.append((manifest, leaves))
-        server.received = header.sequence
+        server.pending[header.sequence] = (manifest, leaves)
 
     def _leaves(self, unrolls: int, frames: list[zmq.Frame]) -> Leaves:
         assert self._parts is not None
@@ -300,14 +303,14 @@ class UnrollSource(Listener):
     def _next_server(self) -> int | None:
         """Whose turn it is, of those with something to deliver; it goes to the end of the line."""
         # In turn, for a server that always has something would otherwise leave no room for the others.
-        identity = next((identity for identity, server in self._servers.items() if server.pending), None)
+        identity = next((identity for identity, server in self._servers.items() if server.has_next), None)
         if identity is not None:
             self._servers[identity] = self._servers.pop(identity)
         return identity
 
     def _accept_from(self, server: _Server) -> None:
-        manifest, leaves = server.pending.popleft()
         server.cursor += 1
+        manifest, leaves = server.pending.pop(server.cursor)
         self._ready.append(leaves)
         self._ready_unrolls += manifest.unrolls
         self.unrolls += manifest.unrolls

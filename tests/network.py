@@ -50,9 +50,7 @@ def witness(steps: int, seed: int, folder: Path) -> dict[str, Any]:
         server = run.start_server()
         run.publish()
         until_serving(run.address)
-        actors = [
-            run.start_actor(mode, ENVIRONMENTS, f"{run.address}-bad", RESEND_AFTER_S) for mode in MODES
-        ]
+        actors = [run.start_actor(mode, ENVIRONMENTS, f"{run.address}-bad", RESEND_AFTER_S) for mode in MODES]
         told = time.monotonic()
         while run.witness.steps < steps:
             run.see(min(TURN, steps - run.witness.steps), unrolls=32)
@@ -90,7 +88,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="corral-network-") as folder:
             found = witness(arguments.steps, seed, Path(folder))
     except Exception as error:
-        print(f"FAILED: {error}; again: python -m tests.network --steps {arguments.steps} --seed {seed}", flush=True)
+        print(f"FAILED: {error}. Again: make network STEPS={arguments.steps} SEED={seed}", flush=True)
         raise
     print(json.dumps(found, indent=2))
     print(f"every one of {found['steps']:,} steps was accepted once and in order")

@@ -209,7 +209,9 @@ def test_ten_times_the_actors_leave_those_that_fit_alone(slow: Slow) -> None:
         if more:
             # Those that waited take the seats.
             until(lambda: slow.status()["environments"] == SLOTS, what="the waiting actors' joining")
-            print(f"all slots were taken again {time.monotonic() - left:.1f} s after the first actors were told to go")
+            print(
+                f"all slots were taken again {time.monotonic() - left:.1f} s after the first actors were told to go"
+            )
         others.leave()
         until(lambda: slow.status()["actors"] == 0, what="the actors' leaving")
     usual, much, after = found["at capacity"], found["overload"], found["afterwards"]
@@ -245,8 +247,8 @@ def test_a_frozen_learner_costs_no_memory(when_full: str, tmp_path: Path) -> Non
         finally:
             learner.popen.send_signal(signal.SIGCONT)
         print(
-            f"{when_full}: {before['unrolls_accepted']} unrolls accepted before, {after['rows'] - before['rows']} rows "
-            f"answered and {after['unrolls_shed'] - before['unrolls_shed']} unrolls shed meanwhile, server "
+            f"{when_full}: {before['unrolls_accepted']} unrolls accepted before; {after['rows'] - before['rows']} "
+            f"rows answered and {after['unrolls_shed'] - before['unrolls_shed']} unrolls shed meanwhile, server "
             f"{early:.1f} MB after 10 s, {late:.1f} MB after 33 s"
         )
         assert late < early + 2

@@ -160,12 +160,28 @@ def test_a_parcel_that_comes_twice_is_acknowledged_twice_and_counted_once(
     assert source.episodes() == []
 
 
-def test_a_gap_waits_for_the_resend(source: UnrollSource, server: FakeServer) -> None:
-    server.send(*server.parcel(2, 2))
+def test_what_comes_behind_a_gap_waits_for_the_resend_that_closes_it(
+    source: UnrollSource, server: FakeServer
+) -> None:
+    for sequence in (3, 2, 3, 2):
+        server.send(*server.parcel(sequence, sequence))
     assert server.silent()
-    assert server.deliver(1, 1) == 1
-    assert server.deliver(2, 2) == 2
-    assert numbers(source, 2) == [1, 2]
+    assert source.env_steps == source.unrolls == 0
+    server.send(*server.parcel(1, 1))
+    assert unpack_header(server.receive()[0]).sequence == 3
+    assert server.deliver(2, 2) == 3
+    assert server.deliver(4, 4) == 4
+    assert numbers(source, 4) == [1, 2, 3, 4]
+
+
+def test_nothing_is_kept_that_is_farther_ahead_than_the_window(source: UnrollSource, server: FakeServer) -> None:
+    for sequence in range(2, 60):
+        server.send(*server.parcel(sequence, sequence))
+    assert server.silent()
+    (line,) = source._servers.values()
+    assert max(line.pending) == source._queue
+    assert server.deliver(1, 1) == source._queue
+    assert numbers(source, 1) == [1]
 
 
 def test_nothing_is_acknowledged_that_does_not_fit_the_queue(source: UnrollSource, server: FakeServer) -> None:

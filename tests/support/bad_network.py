@@ -30,8 +30,8 @@ class BadNetwork(threading.Thread):
 
     Args:
       drop, double, hold, delay: probabilities for each message, either way; one that is held back arrives after the
-        next one of its direction, out of order; one that is delayed arrives up to `delay_s` seconds later, and others
-        overtake it.
+        next one of its direction, out of order; one that is delayed arrives up to `delay_s` seconds later, and
+        others overtake it.
       drops: at most so many messages are dropped.
     """
 
