@@ -25,14 +25,14 @@ class Tally:
       refused_s: of each BUSY, likewise.
       wrong: answers that were not those of their rows.
       errors: code -> how often, BUSY left out.
-      clients: how many clients were answered.
+      served: the clients that were answered.
     """
 
     answered_s: list[float] = field(default_factory=list)
     refused_s: list[float] = field(default_factory=list)
     wrong: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    clients: int = 0
+    served: set[int] = field(default_factory=set)
 
     def answered_ms(self, percent: float) -> float:
         """A percentile of the answers' latencies."""
@@ -69,7 +69,6 @@ class Crowd:
             poller.register(socket, zmq.POLLIN)
         end = time.monotonic() + seconds
         due = [(0.0, number) for number in range(len(self._sockets))]
-        served: set[int] = set()
         under_way = 0
         while True:
             now = time.monotonic()
@@ -77,14 +76,13 @@ class Crowd:
                 self._ask(heapq.heappop(due)[1])
                 under_way += 1
             if now >= end and not under_way:
-                tally.clients = len(served)
                 return tally
             if now > end + 60:
                 raise TimeoutError(f"{under_way} requests were never answered")
             for socket, _ in poller.poll(max(0, int((due[0][0] - now) * 1e3)) if due and now < end else 50):
                 number = index[socket]
                 under_way -= 1
-                pause_s = self._hear(number, socket.recv(), tally, served)
+                pause_s = self._hear(number, socket.recv(), tally)
                 heapq.heappush(due, (time.monotonic() + pause_s, number))
 
     def _ask(self, number: int) -> None:
@@ -93,7 +91,7 @@ class Crowd:
         head = pack_header(MessageType.INFER, 0, self._sequences[number], rows=self._rows)
         self._sockets[number].send_multipart([head, self._frames[number]])
 
-    def _hear(self, number: int, frame: bytes, tally: Tally, served: set[int]) -> float:
+    def _hear(self, number: int, frame: bytes, tally: Tally) -> float:
         """Seconds until this client asks again."""
         took_s = time.monotonic() - self._sent[number]
         header = unpack_header(frame)
@@ -103,7 +101,7 @@ class Crowd:
             echo = np.frombuffer(frame, np.int64, 4 * self._rows, offset=32 + 8 * self._rows)
             tally.wrong += int((echo.reshape(-1, 4) != self._frames[number]).any())
             tally.answered_s.append(took_s)
-            served.add(number)
+            tally.served.add(number)
             self._backoffs[number] = Backoff(self._random)
             return 0.0
         failure = unpack_control(Failure, frame)
