@@ -7,7 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+import zmq
 
 from corral.protocol import (
     ErrorCode,
@@ -22,6 +24,7 @@ from corral.protocol import (
 )
 from corral.protocol.weights import unpack_weights
 from learner import WeightPublisher
+from learner.weight_publisher import RESEND_AFTER_S
 from tests.support.processes import until
 from tests.support.raw import RawPeer
 
@@ -136,6 +139,29 @@ def test_a_reconnected_server_gets_what_was_on_its_way(
     with FakeServer(address, server.identity) as reconnected:
         reconnected.greet()
         assert reconnected.weights()[1] == 1
+
+
+def test_a_server_that_reads_nothing_fills_no_memory(address: str) -> None:
+    """Every resend is of the newest version: a frozen server must not make the learner keep them all."""
+    now = [0.0]
+    large = np.zeros(250_000, np.float32)
+    with (
+        WeightPublisher(address, epoch=5, clock=lambda: now[0]) as publisher,
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as frozen,
+    ):
+        frozen.setsockopt(zmq.RCVHWM, 1)
+        frozen.setsockopt(zmq.LINGER, 0)
+        frozen.connect(address)
+        frozen.send(pack_control(MessageType.HELLO, 1, 0, Hello("server")))
+        until(lambda: publisher.servers == 1)
+        memory = []
+        for version in range(1, 101):
+            publisher.publish({"policy/w": large + version})
+            until(lambda version=version: publisher._peers[1].sent == (5, version))
+            now[0] += RESEND_AFTER_S + 1
+            memory.append(psutil.Process().memory_info().rss / 1e6)
+    assert memory[-1] < memory[9] + 10
 
 
 def test_silence_is_answered_by_a_resend(tmp_path: Path) -> None:
