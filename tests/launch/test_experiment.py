@@ -139,7 +139,7 @@ def test_a_default_that_no_longer_holds_is_blamed_by_name(write) -> None:
         ("[actor]\nzzz = 3", "no such key; actor has processes, environments, resend_after_s, give_up_after_s"),
         (
             "[server]\nbatching = 3",
-            "server.batching = 3 ({path}): must be a table of timeout_us, max_size, buckets",
+            "server.batching = 3 ({path}): must be a table of timeout_us, max_size, buckets, max_waiting_rows",
         ),
     ],
 )

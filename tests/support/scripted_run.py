@@ -58,7 +58,7 @@ class ScriptedRun:
         """Let the witness check `steps` further transitions, `unrolls` at a time, while versions go on changing."""
         goal = self.witness.steps + steps
         while self.witness.steps < goal:
-            unroll = self.source.next(unrolls, timeout_s=30)
+            unroll = self.source.next(unrolls, timeout_s=60)
             assert unroll is not None, "no unrolls any more"
             self.witness.see(unroll)
             self.publish()
