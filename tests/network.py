@@ -49,7 +49,7 @@ def witness(steps: int, seed: int, folder: Path) -> dict[str, Any]:
         run.intake, run.weights = f"{run.intake}-bad", f"{run.weights}-bad"
         server = run.start_server()
         run.publish()
-        until_serving(run.address)
+        until_serving(run.address, timeout_s=180)  # a version that is lost is sent again after five seconds
         actors = [run.start_actor(mode, ENVIRONMENTS, f"{run.address}-bad", RESEND_AFTER_S) for mode in MODES]
         told = time.monotonic()
         while run.witness.steps < steps:
@@ -88,7 +88,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="corral-network-") as folder:
             found = witness(arguments.steps, seed, Path(folder))
     except Exception as error:
-        print(f"FAILED: {error}. Again: make network STEPS={arguments.steps} SEED={seed}", flush=True)
+        print(f"FAILED: {error!r}. Again: make network STEPS={arguments.steps} SEED={seed}", flush=True)
         raise
     print(json.dumps(found, indent=2))
     print(f"every one of {found['steps']:,} steps was accepted once and in order")
