@@ -72,9 +72,7 @@ class WeightPublisher(Listener):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # A server that reads nothing must not fill this memory with every version that comes meanwhile.
-        super().__init__(
-            address, name="weight-publisher", insecure=insecure, keys=keys, queued_out=QUEUED_VERSIONS
-        )
+        super().__init__(address, name="weight-publisher", insecure=insecure, keys=keys, queued_out=QUEUED_VERSIONS)
         self.epoch = time.time_ns() // 1_000_000 if epoch is None else epoch
         self.version = version
         self.last_refusal = ""
