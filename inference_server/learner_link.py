@@ -77,6 +77,10 @@ class LearnerLink(threading.Thread):
       engine, outbox: shared with the serving thread.
       keys: a server's, where the learner has keys.
       wake_server: makes the serving thread look for news.
+
+    Attributes:
+      identity: the random number by which the learner knows whose parcels it gets.
+      welcomed: whether the learner that is there now has said WELCOME.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ from corral.protocol import (
     unpack_header,
 )
 from corral.protocol.tensors import checksum
-from corral.protocol.unrolls import unroll_spec
+from corral.protocol.unrolls import Columns, unroll_spec
 from corral.protocol.weights import pack_weights
 from inference_server import learner_link
 from inference_server.engine import Engine
@@ -196,7 +196,7 @@ class Rig:
         leaves = {name: leaf.zeros(UNROLL_LENGTH + 1, len(numbers)) for name, leaf in self.spec["time"].items()}
         leaves |= {name: leaf.zeros(len(numbers)) for name, leaf in self.spec["state"].items()}
         leaves["reward"][:] = numbers
-        self.outbox.put([leaves], len(numbers), episodes or [])
+        self.outbox.put([Columns(leaves, len(numbers))], len(numbers), episodes or [])
         self.link.waker.wake()
 
 
@@ -423,7 +423,7 @@ def test_a_long_absence_makes_no_parcel_that_a_learner_must_refuse(rig: Rig, sta
 
 def test_a_block_keeps_every_episode() -> None:
     outbox = Outbox("block")
-    leaves = {"reward": np.zeros((2, 1), np.float32)}
+    leaves = Columns({"reward": np.zeros((2, 1), np.float32)}, 1)
     episodes = [[float(episode), 1] for episode in range(MAX_EPISODES + 5)]
     outbox.put([leaves], len(episodes), episodes)
     first = outbox.collect()
