@@ -174,7 +174,8 @@ class Learner:
             checkpoint=self._checkpoint,
             policy=str(policy) if policy.exists() else "",
             steps_accepted={
-                f"{identity:016x}": account.accepted for identity, account in self._source.position().accounts.items()
+                f"{identity:016x}": account.accepted
+                for identity, account in self._source.position().accounts.items()
             },
         )
 

@@ -199,9 +199,7 @@ class UnrollSource(Listener):
             ended, self._waiting_episodes = self._waiting_episodes, []
             latest = list((before | now).items())[-REMEMBERED:]
             waiting = list(self._ready)
-            return Position(
-                dict(latest), self.env_steps, ended, waiting, self.steps_accepted, self.steps_lost
-            )
+            return Position(dict(latest), self.env_steps, ended, waiting, self.steps_accepted, self.steps_lost)
 
     def put_back(self, leaves: Leaves) -> None:
         """Unrolls that were accepted in an earlier life, and not trained on: the next to be handed out.

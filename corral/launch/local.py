@@ -34,7 +34,6 @@ _TWICE_S = 0.3
 """Seconds within which two signals are one."""
 
 
-
 class Companion(Protocol):
     """Whoever goes with a run, and does something to it."""
 
@@ -148,9 +147,7 @@ class LocalRun:
                 for child in self._children.values():
                     child.start()
                 if self._companion is not None:
-                    self._companion.begin(
-                        self._folder, self._children, self._poller.figures, watcher.view.note
-                    )
+                    self._companion.begin(self._folder, self._children, self._poller.figures, watcher.view.note)
                 outcome = self._watch(watcher)
                 progress = self._final_progress()
             finally:

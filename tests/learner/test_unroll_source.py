@@ -393,7 +393,9 @@ def test_a_learner_that_goes_on_accepts_nothing_again_and_counts_what_was_lost(
     accounts = position.accounts
     assert accounts == {2**64 - 1: Account(2, held=7), 5: Account(1)}
     assert (position.env_steps, position.steps_accepted) == (7, 7)
-    assert server.deliver(3, 30, held=5, held_before=7) == 3  # accepted behind the checkpoint: lost with the learner
+    assert (
+        server.deliver(3, 30, held=5, held_before=7) == 3
+    )  # accepted behind the checkpoint: lost with the learner
     first.close()
 
     with UnrollSource(address, queue=20, expect=PARTS, length=LENGTH, accounts=accounts) as second:
