@@ -14,7 +14,7 @@ from corral.chaos.plan import Injury, Plan
 from corral.chaos.recovery import Patient
 from corral.launch.processes import Child
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """Seconds within which whatever was hit must have recovered."""
 
 

@@ -432,3 +432,15 @@ def test_a_block_keeps_every_episode() -> None:
     assert first is not None
     assert second is not None
     assert first.manifest.episodes + second.manifest.episodes == episodes
+
+
+def test_a_learner_that_has_gone_is_missed_and_the_next_one_is_found(rig: Rig) -> None:
+    with UnrollSource(rig.unrolls) as first:
+        until(lambda: rig.link.welcomed, what="a welcome")
+        rig.put(1)
+        until(lambda: first.unrolls == 1, what="an unroll")
+    until(lambda: not rig.link.welcomed, what="that its end is seen")
+    rig.put(2)
+    with UnrollSource(rig.unrolls) as second:
+        until(lambda: second.unrolls == 1, what="an unroll")
+        assert rig.link.welcomed
