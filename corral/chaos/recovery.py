@@ -17,8 +17,9 @@ _JOINED = b" joined "
 class Patient:
     """One process from its injury until it has recovered.
 
-    It has when the learner trains on what comes in again, every environment has its seat, and the injured process
-    itself does its part: a new server answers, a new learner's weights act, a new actor has joined.
+    It has when every environment has its seat and the process does its part again: a new actor has joined, a new
+    server answers, a new learner's weights act. Server and learner have when, besides, there is training on what
+    comes in.
 
     Args:
       injury: what was done to it.
@@ -51,7 +52,9 @@ class Patient:
         if self.injury.kind == "kill-learner" and epoch == self._epoch:
             return False
         whole = bool(server.get("ready")) and server.get("environments", 0) >= self._environments
-        return self._joined and whole and steps > first and server.get("epoch") == learner.get("epoch")
+        if self.injury.role == "actor":
+            return whole and self._joined
+        return whole and steps > first and server.get("epoch") == learner.get("epoch")
 
     def _has_joined(self) -> bool:
         try:
