@@ -201,8 +201,8 @@ class Learner:
                 feed.restore(replayed)
             except (ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(
-                    f"{self._checkpoint} does not fit this experiment: {error}. Go on with the settings that it was "
-                    "made with, or begin in another folder"
+                    f"{self._checkpoint} does not fit this experiment: {error}. Go on with the settings that it "
+                    "was made with, or begin in another folder"
                 ) from error
         return feed
 

@@ -315,8 +315,8 @@ class UnrollSource(Listener):
         if min(manifest.steps, manifest.held, manifest.held_before) < 0:
             raise ProtocolError(
                 ErrorCode.MALFORMED,
-                f"{manifest.steps} steps were completed, {manifest.held} and {manifest.held_before} held: 0 or more "
-                "can be",
+                f"{manifest.steps} steps were completed, {manifest.held} and {manifest.held_before} held: 0 or "
+                "more can be",
             )
         leaves = self._leaves(manifest.unrolls, frames)
         server.pending.append((manifest, leaves))

@@ -50,8 +50,9 @@ class Chaos:
       injuries: all that was done, in order.
       recoveries: all that was recovered from.
       invariants: what was looked at meanwhile.
-      solved_s: seconds from the beginning until the target was reached; None where it was not.
+      solved_s, solved_after: seconds and injuries until the target was reached; None and 0 where it was not.
       mean_return: the latest.
+      folder: the run's.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Chaos:
         self._look_at_patients(now)
         over = now >= self._ends or (self._kills > 0 and len(self.injuries) >= self._kills)
         if over or self._gave_up(now):
-            return not self._frozen and not self._patients or self._gave_up(now)
+            return self._gave_up(now) or not (self._frozen or self._patients)
         if now >= self._due:
             self._hit(now)
         return False

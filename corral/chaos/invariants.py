@@ -1,4 +1,4 @@
-"""What must hold whatever dies: checked in every figure that server and learner tell, and in the books at the end."""
+"""What must hold whatever dies: checked in all that server and learner tell, and in the books at the end."""
 
 from __future__ import annotations
 

@@ -92,9 +92,9 @@ class Report:
         books = self.books
         share = books.lost / max(books.completed, 1)
         return [
-            f"steps: {books.completed:,} taken in, {books.accepted:,} accepted, {books.unfinished:,} unfinished at the "
-            f"end, {books.lost:,} lost ({share:.2%}): {books.dropped:,} with actors, {books.lost_with_server:,} with "
-            f"servers, {books.lost_with_learner:,} with learners"
+            f"steps: {books.completed:,} taken in, {books.accepted:,} accepted, {books.unfinished:,} unfinished "
+            f"at the end, {books.lost:,} lost ({share:.2%}): {books.dropped:,} with actors, "
+            f"{books.lost_with_server:,} with servers, {books.lost_with_learner:,} with learners"
         ]
 
     def _last_line(self) -> str:

@@ -92,8 +92,8 @@ def _report(chaos: Chaos, experiment: Experiment, seed: int, code: int, wall_s: 
 def most_lost_with_a_server(experiment: Experiment) -> int:
     """Environment steps that a server may take along when it dies.
 
-    Of every environment an open unroll, and one that a batch has just completed; and what the learner's window holds.
-    An actor that was started again has its seats beside those of the one that died, until a lease has passed.
+    Of every environment an open unroll, and one that a batch has just completed; and what the learner's window
+    holds. An actor that was started again has seats beside those of the one that died, until a lease has passed.
     """
     seats = 2 * experiment.actor.processes * experiment.actor.environments
     window = experiment.learner.batch_unrolls * experiment.learner.queue_batches

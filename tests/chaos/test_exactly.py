@@ -55,15 +55,18 @@ class Run:
         started = process("-m", f"tests.support.scripted_{module}", *arguments, **environment)
         self.processes[name] = self._stack.enter_context(started)
 
-    def kill(self, name: str) -> None:
-        self.processes[name].kill()
-        self.start(name)
+    def kill(self, *names: str) -> None:
+        for name in names:
+            self.processes[name].kill()
+        for name in names:
+            self.start(name)
 
-    def freeze(self, name: str, seconds: float) -> None:
-        popen = self.processes[name].popen
-        popen.send_signal(signal.SIGSTOP)
-        time.sleep(seconds)  # this is what is done to it, not what is waited for
-        popen.send_signal(signal.SIGCONT)
+    def freeze(self, seconds: float, *names: str) -> None:
+        for name in names:
+            self.processes[name].popen.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)  # this is what is done to them, not what is waited for
+        for name in names:
+            self.processes[name].popen.send_signal(signal.SIGCONT)
 
     def figures(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What server and learner say; nothing where they say nothing."""
@@ -103,18 +106,22 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-HITS = ("kill actor", "kill server", "kill learner", "freeze actor", "freeze server", "freeze learner")
+FROZEN_S = {"freeze": 0.3, "stop": 1.5 * LEASE_S}
+"""Seconds from SIGSTOP to SIGCONT: within a lease, and beyond it."""
+HITS = tuple(
+    f"{act} {role}" for act in ("kill", *FROZEN_S) for role in ("actor", "server", "learner", "server learner")
+)
 
 
 def hit(run: Run, what: str, draw: random.Random) -> int:
-    """Do it; how many steps may have been on their way to a server, and have reached none."""
-    act, role = what.split()
-    name = draw.choice(ACTORS) if role == "actor" else role
+    """Do it, to several at once too; how many steps may have been on their way to a server then, and lost."""
+    act, *roles = what.split()
+    names = [draw.choice(ACTORS) if role == "actor" else role for role in roles]
     if act == "kill":
-        run.kill(name)
+        run.kill(*names)
     else:
-        run.freeze(name, draw.choice((0.3, 1.5 * LEASE_S)))
-    return {"actor": ENVIRONMENTS, "server": SEATS, "learner": 0}[role]
+        run.freeze(FROZEN_S[act], *names)
+    return sum({"actor": ENVIRONMENTS, "server": SEATS, "learner": 0}[role] for role in roles)
 
 
 def check(run: Run, underway: int) -> None:
@@ -168,7 +175,7 @@ def play(run: Run, hits: list[str], seed: int) -> None:
 @pytest.mark.timeout(300)
 def test_every_step_is_accepted_once_or_counted_lost(tmp_path: Path, stack: ExitStack) -> None:
     seed = 1
-    hits = ["kill actor", "freeze actor", "kill learner", "freeze server", "kill server"]
+    hits = ["kill actor", "stop actor", "stop server", "kill server learner"]
     play(Run(tmp_path, stack), random.Random(seed).sample(hits, len(hits)), seed)
 
 

@@ -95,8 +95,8 @@ gymnasium.register("Scripted-v0", entry_point=ScriptedEnvironment, vector_entry_
 
 
 def transitions(unroll: Unroll) -> np.ndarray:
-    """The transitions in a batch, int64 `[n, 3]`: who, episode, step. Raises `AssertionError` where rows that do not
-    belong together lie in one column."""
+    """The transitions in a batch, int64 `[n, 3]`: who, episode, step. Raises `AssertionError` where rows lie in one
+    column that do not belong together."""
     seen = unroll.observation["observation"]
     before, after = seen[:-1], seen[1:]
     last = unroll.step_type[:-1] == StepType.LAST

@@ -1,7 +1,7 @@
 """A learner process with the scripted agent, which remembers every transition that it was given.
 
-`python -m tests.support.scripted_learner UNROLLS WEIGHTS FOLDER`: goes on from the checkpoints in FOLDER, and leaves
-`result.json` there. What it has been given lies in its checkpoints, so that it goes back with them: see `remembered`.
+`python -m tests.support.scripted_learner UNROLLS WEIGHTS FOLDER`: goes on from the checkpoints in FOLDER, and
+leaves `result.json` there. What it was given lies in its checkpoints, and goes back with them: see `remembered`.
 """
 
 from __future__ import annotations
