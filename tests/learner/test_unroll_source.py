@@ -29,6 +29,7 @@ from corral.protocol import (
 )
 from corral.protocol.unrolls import unroll_spec
 from learner import UnrollSource
+from learner.feed import FreshFeed
 from learner.unroll_source import Account
 from tests.support.raw import RawPeer, body
 
@@ -417,3 +418,29 @@ def test_a_learner_that_goes_on_accepts_nothing_again_and_counts_what_was_lost(
         late = stack.enter_context(FakeServer(address, 9))
         assert late.greet(first_sequence=5).cursor == 4
         assert second.parcels_lost == 5
+
+
+def test_what_waited_is_handed_out_again_by_the_next_life(address: str, stack: ExitStack) -> None:
+    with UnrollSource(address, queue=20, expect=PARTS, length=LENGTH) as first:
+        server = stack.enter_context(FakeServer(address, 3))
+        server.greet()
+        server.deliver(1, 1, 2, 3)
+        assert numbers(first, 1) == [1]
+        position = first.position()
+    feed = FreshFeed(first, 2)
+    state = feed.state(position.waiting)
+    with UnrollSource(address, queue=20, expect=PARTS, length=LENGTH, accounts=position.accounts) as second:
+        FreshFeed(second, 2).restore(state)
+        server.greet(first_sequence=2)
+        server.deliver(2, 4)
+        assert numbers(second, 3) == [2, 3, 4]
+
+
+def test_what_waited_and_does_not_fit_any_more_is_dropped_with_a_word(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaves = {name: leaf.zeros(LENGTH + 2, 5) for name, leaf in PARTS["time"].items()} | {"state/h": np.zeros(5)}
+    with UnrollSource(address, queue=20, expect=PARTS, length=LENGTH) as source:
+        FreshFeed(source, 2).restore({f"waiting/{name}": leaf for name, leaf in leaves.items()})
+        assert source.take(9, timeout_s=0) is None
+    assert "5 unrolls that waited for training are dropped" in caplog.text
