@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install run test test-long network soak bench lint clean
+.PHONY: help install run test test-long network soak chaos bench lint clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ network: $(INSTALLED)  ## Count STEPS=1000000 steps, each exactly once, over a b
 MINUTES ?= 60
 soak: $(INSTALLED)  ## Train for MINUTES=60 with actors that come and go, and look whether anything grows
 	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
+
+chaos: $(INSTALLED)  ## Kill and freeze the processes of a run 200 times, at random (half an hour)
+	$(BIN)/corral chaos examples/cartpole.toml --kills 200 --minutes 60 --interval-s 4 --set learner.checkpoint_every_s=1
 
 bench: $(INSTALLED)  ## Measure everything in benchmarks/RESULTS.md again (half an hour; peers where they are installed)
 	$(BIN)/python benchmarks/targets.py

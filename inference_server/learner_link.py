@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from corral.protocol import (
     ErrorCode,
@@ -78,6 +79,10 @@ class LearnerLink(threading.Thread):
       engine, outbox: shared with the serving thread.
       keys: a server's, where the learner has keys.
       wake_server: makes the serving thread look for news.
+
+    Attributes:
+      identity: the random number by which the learner knows whose parcels it gets.
+      welcomed: whether the learner that is there now has said WELCOME.
     """
 
     def __init__(
@@ -104,6 +109,8 @@ class LearnerLink(threading.Thread):
         self._keys = keys
         self._unrolls = self._open(unrolls_address) if unrolls_address is not None else None
         self._weights = self._open(weights_address)
+        # A learner that has gone says nothing: that its connection broke is all there is to see.
+        self._breaks = self._unrolls and self._unrolls.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._spec = {part: spec_to_wire(leaves) for part, leaves in spec.items()} | {"length": length}
         self._engine = engine
         self._outbox = outbox
@@ -117,13 +124,15 @@ class LearnerLink(threading.Thread):
 
     def run(self) -> None:
         poller = zmq.Poller()
-        for source in (self._unrolls, self._weights, self.waker):
+        for source in (self._unrolls, self._breaks, self._weights, self.waker):
             if source is not None:
                 poller.register(source, zmq.POLLIN)
         try:
             while not self._stopping:
                 ready = dict(poller.poll(self._longest_nap_ms()))
                 self.waker.clear()
+                if self._breaks is not None and self._breaks in ready:
+                    self._on_break(self._breaks)
                 if self._unrolls is not None and self._unrolls in ready:
                     self._receive(self._unrolls, self._on_unrolls_line)
                 if self._weights in ready:
@@ -247,8 +256,19 @@ class LearnerLink(threading.Thread):
                 raise failure
             if self.welcomed:
                 # A learner that does not know us is a new one: greet it at once; everything unaccepted follows.
-                self.welcomed = False
-                self._next_greeting = 0.0
+                self._greet_anew()
+
+    def _on_break(self, breaks: zmq.Socket) -> None:
+        """The unrolls line is broken: whoever answers there next has to welcome us first."""
+        while breaks.poll(0):
+            recv_monitor_message(breaks)
+        if self.welcomed:
+            log.warning("the learner has gone, or cannot be reached; its last policy goes on acting")
+            self._greet_anew()
+
+    def _greet_anew(self) -> None:
+        self.welcomed = False
+        self._next_greeting = 0.0
 
     def _on_weights_line(self, header: Header, frames: list[memoryview], head: bytes) -> None:
         if header.type == MessageType.ERROR:

@@ -6,12 +6,8 @@ import threading
 from collections import deque
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from corral.protocol import UnrollManifest
-from corral.protocol.unrolls import side_by_side, unrolls_in
-
-Leaves = dict[str, np.ndarray]
+from corral.protocol.unrolls import Columns, Leaves, side_by_side, unrolls_in
 
 MAX_EPISODES = 16_384
 """Most episodes in one parcel: its manifest has to fit a control message, however long the learner was away."""
@@ -25,6 +21,20 @@ class Parcel(NamedTuple):
     leaves: Leaves
 
 
+class Whereabouts(NamedTuple):
+    """Where the environment steps are that completed unrolls held.
+
+    Attributes:
+      accepted: the learner has them.
+      shed: nobody does.
+      waiting: they wait for the learner, sent or not.
+    """
+
+    accepted: int
+    shed: int
+    waiting: int
+
+
 class Outbox:
     """Holds unrolls until the learner has accepted them; never more than the learner's window and one batch.
 
@@ -36,16 +46,20 @@ class Outbox:
     def __init__(self, when_full: Literal["block", "shed"]) -> None:
         self._when_full = when_full
         self._lock = threading.Lock()
-        self._waiting: deque[Leaves] = deque()
+        self._waiting: deque[Columns] = deque()
         self._sent: deque[Parcel] = deque()
         self._steps = 0
         self._episodes: list[list[float]] = []
         self._window = 1
         self._held = 0
         self._sequence = 0
+        self._put_steps = 0
+        self._sent_steps = 0
         self.shed_unrolls = 0
+        self.shed_steps = 0
         self.shed_episodes = 0
         self.accepted_unrolls = 0
+        self.accepted_steps = 0
 
     @property
     def window(self) -> int:
@@ -71,7 +85,14 @@ class Outbox:
         """The sequence of the first parcel that is not known to be accepted."""
         return self._sent[0].sequence if self._sent else self._sequence + 1
 
-    def put(self, full: list[Leaves], steps: int, episodes: list[list[float]]) -> None:
+    @property
+    def steps(self) -> Whereabouts:
+        """What has become of every environment step in the unrolls that were put in, at one moment."""
+        with self._lock:
+            waiting = self._put_steps - self.accepted_steps - self.shed_steps
+            return Whereabouts(self.accepted_steps, self.shed_steps, waiting)
+
+    def put(self, full: list[Columns], steps: int, episodes: list[list[float]]) -> None:
         """Take in what a batch of steps gave: full columns, steps completed, episodes that ended."""
         with self._lock:
             self._steps += steps
@@ -79,10 +100,12 @@ class Outbox:
             for columns in full:
                 self._waiting.append(columns)
                 self._held += unrolls_in(columns)
+                self._put_steps += columns.steps
             while self._when_full == "shed" and self._held > self._window and self._waiting:
-                dropped = unrolls_in(self._waiting.popleft())
-                self._held -= dropped
-                self.shed_unrolls += dropped
+                shed = self._waiting.popleft()
+                self._held -= unrolls_in(shed)
+                self.shed_unrolls += unrolls_in(shed)
+                self.shed_steps += shed.steps
             if self._when_full == "shed" and len(self._episodes) > MAX_EPISODES:
                 surplus = len(self._episodes) - MAX_EPISODES
                 del self._episodes[:surplus]
@@ -98,8 +121,10 @@ class Outbox:
             steps, self._steps = self._steps, 0
             episodes, self._episodes = self._episodes[:MAX_EPISODES], self._episodes[MAX_EPISODES:]
         self._sequence += 1
-        manifest = UnrollManifest(sum(map(unrolls_in, columns)), steps, episodes)
-        parcel = Parcel(self._sequence, manifest, side_by_side(columns))
+        held = sum(each.steps for each in columns)
+        manifest = UnrollManifest(sum(map(unrolls_in, columns)), steps, episodes, held, self._sent_steps)
+        self._sent_steps += held
+        parcel = Parcel(self._sequence, manifest, side_by_side([*columns]))
         self._sent.append(parcel)
         return parcel
 
@@ -113,7 +138,8 @@ class Outbox:
         with self._lock:
             was_blocked = self.blocked
             while self._sent and self._sent[0].sequence <= sequence:
-                unrolls = self._sent.popleft().manifest.unrolls
-                self._held -= unrolls
-                self.accepted_unrolls += unrolls
+                manifest = self._sent.popleft().manifest
+                self._held -= manifest.unrolls
+                self.accepted_unrolls += manifest.unrolls
+                self.accepted_steps += manifest.held
             return was_blocked and not self.blocked

@@ -39,6 +39,7 @@ from inference_server.engine import Engine
 from inference_server.frontend import Frontend
 from inference_server.infer_service import InferService
 from inference_server.learner_link import LearnerLink
+from inference_server.ledger import Ledger
 from inference_server.outbox import Outbox
 from inference_server.sessions import Session, Sessions
 from inference_server.settings import ServerSettings
@@ -74,6 +75,7 @@ class InferenceServer:
       environment: what actors must run, by name and arguments; empty takes any with the same spaces.
       learner: the learner's unroll and weight addresses; None serves the agent as it was built, for INFER alone.
       keys: the folder of the server's keys; whoever connects must have keys too, and so must the learner.
+      ledgers: folder for counts that outlive the server, however it dies; None keeps none.
       clock: seconds, monotonic.
 
     Raises:
@@ -90,6 +92,7 @@ class InferenceServer:
         environment: str = "",
         learner: tuple[str, str] | None = None,
         keys: Path | str | None = None,
+        ledgers: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = zmq.Context()
@@ -115,10 +118,6 @@ class InferenceServer:
         if learner is not None:
             parts = unroll_spec(spec.observation, spec.outputs, spec.state)
             self._assembler = UnrollAssembler(settings.max_environments, parts, spec.unroll_length, spec.overlap)
-            self._step = StepService(
-                settings.batching, self._engine, self._frontend, self._slots, self._sessions, self._assembler,
-                self._outbox, self._stats, clock, self._refuse,
-            )  # fmt: skip
             self._link = LearnerLink(
                 *learner,
                 parts,
@@ -128,6 +127,11 @@ class InferenceServer:
                 self._waker.wake,
                 caller(keys, Role.SERVER, towards=Role.LEARNER),
             )
+            ledger = Ledger(ledgers, self._link.identity)
+            self._step = StepService(
+                settings.batching, self._engine, self._frontend, self._slots, self._sessions, self._assembler,
+                self._outbox, ledger, self._stats, clock, self._refuse,
+            )  # fmt: skip
         self._services: list[StepService | InferService] = [
             service for service in (self._step, self._infer) if service is not None
         ]
@@ -171,6 +175,8 @@ class InferenceServer:
         if self._link is not None and self._link.is_alive():
             self._link.stop()
             self._link.join(5)
+        if self._step is not None:
+            self._step.close()
         self._frontend.close()
         self._context.destroy(linger=0)
 
@@ -369,7 +375,8 @@ class InferenceServer:
 
     def _keep_house(self) -> None:
         now = self._clock()
-        if now - self._last_housekeeping < HOUSEKEEPING_S:
+        away_s = now - self._last_housekeeping
+        if away_s < HOUSEKEEPING_S:
             return
         self._last_housekeeping = now
         self._stats.tick()
@@ -380,10 +387,12 @@ class InferenceServer:
             if session.key in revoked:
                 log.warning("a key was revoked: its actor's %d environments are free", len(session.slots))
                 self._step.forget(session)
-        if self._outbox.blocked:
-            # Nobody can show a sign of life by stepping while the learner makes everyone wait.
+        # Nobody can show a sign of life by stepping while the learner makes everyone wait, and nobody's was seen
+        # while this process itself was stopped.
+        stopped = away_s > self._settings.lease_s / 2
+        if stopped or self._outbox.blocked:
             for session in self._sessions:
-                if session.waiting:
+                if stopped or session.waiting:
                     self._sessions.touch(session)
         for session in self._sessions.expired():
             log.warning("an actor fell silent: its %d environments are free", len(session.slots))
@@ -392,6 +401,7 @@ class InferenceServer:
     def _report(self) -> Report:
         figures = self._stats.figures() | {
             "role": "server",
+            "identity": f"{self._link.identity:016x}" if self._link else "",
             "ready": self._engine.ready,
             "environment": self._environment,
             "timeout_us": (self._step or self._infer).timeout_us,
@@ -413,7 +423,18 @@ class InferenceServer:
             "weights_refused": self._link.refused if self._link else 0,
             "keys_refused": self._gate.refused if self._gate else 0,
         }
-        return Report(figures)
+        return Report(figures | self._whereabouts())
+
+    def _whereabouts(self) -> dict[str, int]:
+        """Where the completed steps are: the three add up to `env_steps`."""
+        if self._step is None:
+            return {"steps_accepted": 0, "steps_dropped": 0, "steps_underway": 0}
+        steps = self._outbox.steps
+        return {
+            "steps_accepted": steps.accepted,
+            "steps_dropped": self._step.dropped_steps,
+            "steps_underway": self._assembler.open_steps + steps.waiting,
+        }
 
 
 def _expired() -> ProtocolError:

@@ -12,6 +12,7 @@ from inference_server.batch import Batch, Request
 from inference_server.batcher import Reason
 from inference_server.engine import Engine
 from inference_server.frontend import Frontend
+from inference_server.ledger import Ledger
 from inference_server.noise import uniforms
 from inference_server.outbox import Outbox
 from inference_server.service import Service
@@ -40,6 +41,7 @@ class StepService(Service[Steps]):
         sessions: Sessions,
         assembler: UnrollAssembler,
         outbox: Outbox,
+        ledger: Ledger,
         stats: Stats,
         clock: Callable[[], float],
         refuse: Callable[[bytes, int, int, ProtocolError], None],
@@ -49,6 +51,7 @@ class StepService(Service[Steps]):
         self._sessions = sessions
         self._assembler = assembler
         self._outbox = outbox
+        self._ledger = ledger
         self._refuse = refuse
         self._left: list[Session] = []
         spec, size = self._spec, settings.max_size
@@ -177,10 +180,24 @@ class StepService(Service[Steps]):
         # Stored behind the answers' back: the actors work on meanwhile.
         full = self._assembler.append(result)
         completed, episodes = self._count_episodes(result)
+        self._keep_books()  # before the learner can get hold of them
         self._outbox.put(full, completed, episodes)
         for session in self._left:
             self.forget(session)
         self._left.clear()
+
+    @property
+    def dropped_steps(self) -> int:
+        """Environment steps that are in no unroll for good."""
+        return self._assembler.abandoned_steps + self._outbox.shed_steps
+
+    def _keep_books(self) -> None:
+        self._ledger.note(self._stats.env_steps, self.dropped_steps, self._outbox.accepted_steps)
+
+    def close(self) -> None:
+        """Close the books, once the learner can accept nothing more."""
+        self._keep_books()
+        self._ledger.close()
 
     def _act(self, batch: Batch) -> Steps:
         rows = batch.rows

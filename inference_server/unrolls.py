@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from corral.protocol import RowFlags, Spec, StepType
-from corral.protocol.unrolls import Leaves
+from corral.protocol.unrolls import Columns, Leaves
 
 
 @dataclass(frozen=True)
@@ -62,18 +62,23 @@ class UnrollAssembler:
         # are carried over may be the first of a column some day.
         self._state = {name: leaf.zeros(length // stride + 1, capacity) for name, leaf in spec["state"].items()}
         self._cursor = np.zeros(capacity, np.int64)
-        # The index of an open column behind which transitions are that no unroll has held yet.
-        self._carried = np.ones(capacity, np.int64)
+        # Environment steps in each open column that no unroll has held yet: what joins two episodes is none.
+        self._fresh = np.zeros(capacity, np.int64)
         self.abandoned_steps = 0
 
     def forget(self, slots: np.ndarray) -> None:
-        """Drop what these slots have begun: their session has ended. Whole transitions lost are counted."""
-        self.abandoned_steps += int(np.maximum(self._cursor[slots] - self._carried[slots], 0).sum())
+        """Drop what these slots have begun: their session has ended. The environment steps lost are counted."""
+        self.abandoned_steps += int(self._fresh[slots].sum())
         self._cursor[slots] = 0
-        self._carried[slots] = 1
+        self._fresh[slots] = 0
 
-    def append(self, steps: Steps) -> list[Leaves]:
-        """Take a batch of steps in; the columns that it filled, each a dict of `[length + 1, k, ...]` leaves
+    @property
+    def open_steps(self) -> int:
+        """Environment steps that no unroll has held yet."""
+        return int(self._fresh.sum())
+
+    def append(self, steps: Steps) -> list[Columns]:
+        """Take a batch of steps in; the columns that it filled, each with `[length + 1, k, ...]` leaves
         (`state/...`: `[k, ...]`), copied."""
         first = (steps.flags & RowFlags.FIRST) != 0
         ended = (steps.flags & (RowFlags.TERMINATED | RowFlags.TRUNCATED)) != 0
@@ -87,7 +92,7 @@ class UnrollAssembler:
         full += self._append_current(steps, first)
         return full
 
-    def _append_finals(self, steps: Steps) -> list[Leaves]:
+    def _append_finals(self, steps: Steps) -> list[Columns]:
         slots = steps.slots[steps.ended]
         terminated = (steps.flags[steps.ended] & RowFlags.TERMINATED) != 0
         # No action follows a final observation: its outputs stay zero.
@@ -102,9 +107,10 @@ class UnrollAssembler:
             step_type=StepType.LAST,
             version=steps.version,
         )
+        self._fresh[slots] += 1
         return self._emit_full(slots)
 
-    def _append_current(self, steps: Steps, first: np.ndarray) -> list[Leaves]:
+    def _append_current(self, steps: Steps, first: np.ndarray) -> list[Columns]:
         self._write(
             steps.slots,
             steps.observation,
@@ -115,6 +121,7 @@ class UnrollAssembler:
             step_type=np.where(first, StepType.FIRST, StepType.MID),
             version=steps.version,
         )
+        self._fresh[steps.slots] += ~first
         return self._emit_full(steps.slots)
 
     def _write(
@@ -135,7 +142,7 @@ class UnrollAssembler:
                 self._state[f"state/{name}"][column[begins], slots[begins]] = values[begins]
         self._cursor[slots] = index + 1
 
-    def _emit_full(self, slots: np.ndarray) -> list[Leaves]:
+    def _emit_full(self, slots: np.ndarray) -> list[Columns]:
         is_full = self._cursor[slots] == self.length + 1
         if not is_full.any():
             return []
@@ -146,5 +153,7 @@ class UnrollAssembler:
             leaf[: self._overlap, full] = leaf[self._stride :, full]
         for leaf in self._state.values():
             leaf[:-1, full] = leaf[1:, full]
-        self._cursor[full] = self._carried[full] = self._overlap
-        return [columns]
+        fresh = int(self._fresh[full].sum())
+        self._fresh[full] = 0
+        self._cursor[full] = self._overlap
+        return [Columns(columns, fresh)]

@@ -22,6 +22,9 @@ WAIT_S = 0.2
 """Longest wait for unrolls, so that a learner that should stop does."""
 
 
+_WAITING = "waiting/"
+
+
 class Feed(Protocol):
     """Where batches come from."""
 
@@ -37,8 +40,8 @@ class Feed(Protocol):
         """How much there is, for people."""
         ...
 
-    def state(self) -> Mapping[str, np.ndarray]:
-        """What a checkpoint keeps of it."""
+    def state(self, waiting: list[Leaves]) -> Mapping[str, np.ndarray]:
+        """What a checkpoint keeps of it, and of the unrolls that wait for it."""
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -97,11 +100,18 @@ class FreshFeed:
     def figures(self) -> dict[str, Any]:
         return {"unrolls_too_old": self.too_old} if self._max_lag else {}
 
-    def state(self) -> Mapping[str, np.ndarray]:
-        return {}
+    def state(self, waiting: list[Leaves]) -> Mapping[str, np.ndarray]:
+        held = [*self._held, *waiting]
+        return {f"{_WAITING}{name}": leaf for name, leaf in side_by_side(held).items()} if held else {}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        pass
+        waiting = {name.removeprefix(_WAITING): leaf for name, leaf in state.items() if name.startswith(_WAITING)}
+        if not waiting:
+            return
+        try:
+            self._source.put_back(waiting)
+        except ValueError as error:
+            log.warning("%d unrolls that waited for training are dropped: %s", unrolls_in(waiting), error)
 
 
 class ReplayFeed:
@@ -123,6 +133,7 @@ class ReplayFeed:
         self._size = settings.batch_unrolls
         self._ratio = settings.replay.samples_per_insert
         self._least = settings.replay.min_size
+        self._keeps = settings.replay.checkpoint
         self._unroll_steps = spec.unroll_length + 1 - spec.overlap
         self._replay = Replay(
             settings.replay, parts, spec.unroll_length, spec.sample_length, spec.overlap, spec.context
@@ -149,10 +160,15 @@ class ReplayFeed:
         drawn = replay.sampled / max(replay.inserted - self._before, 1)
         return {"replay_steps": replay.steps, "replay_bytes": replay.nbytes, "samples_per_insert": drawn}
 
-    def state(self) -> Mapping[str, np.ndarray]:
+    def state(self, waiting: list[Leaves]) -> Mapping[str, np.ndarray]:
+        # What waits is small beside the replay, and is forgotten with it.
+        if not self._keeps:
+            return {}
         return {**self._replay.state(), "before": np.array(self._before, np.int64)}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        if all(name.startswith(_WAITING) for name in state):
+            return  # of an agent that replayed nothing
         self._replay.restore(state)
         self._before = int(state["before"])
 

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from learner.policy_file import save_policy
 from learner.progress import Progress
 from learner.random_state import random_state, restore_random_state
 from learner.settings import LearnerSettings
-from learner.unroll_source import UnrollSource
+from learner.unroll_source import Account, Position, UnrollSource
 from learner.weight_publisher import WeightPublisher
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,8 @@ class LearnerResult:
       policy_version: the last one published.
       policy_lag_p50: median policy lag over the last training steps, in versions.
       checkpoint, policy: the files left behind; "" where one could not be written.
+      steps_accepted: by server identity, as 16 hexadecimal digits: environment steps of its unrolls that were
+        accepted and not lost again.
     """
 
     solved: bool
@@ -64,6 +66,7 @@ class LearnerResult:
     policy_lag_p50: float
     checkpoint: str
     policy: str
+    steps_accepted: dict[str, int] = field(default_factory=dict)
 
 
 class Learner:
@@ -115,6 +118,7 @@ class Learner:
         self._trainer = load_backend().Trainer(agent, optimizer)
         before, replayed = self._restore()
         self._steps_before = self.progress.env_steps
+        self._accepted_before, self._lost_before = self.progress.steps_accepted, self.progress.steps_lost
         self.progress.policy_version = int(before.get("policy_version", 0))
         self._publisher = WeightPublisher(
             settings.weights_address,
@@ -133,7 +137,7 @@ class Learner:
                 report=self.figures,
                 expect=unroll_spec(spec.observation, spec.outputs, spec.state),
                 length=spec.unroll_length,
-                cursors={int(name): at for name, at in before["cursors"].items()} if before else None,
+                accounts={int(name): Account(*at) for name, at in before["accounts"].items()} if before else None,
             )
         except BaseException:
             self._publisher.close()  # or its thread would go on listening for nobody
@@ -169,6 +173,10 @@ class Learner:
             policy_lag_p50=progress.policy_lag_p50,
             checkpoint=self._checkpoint,
             policy=str(policy) if policy.exists() else "",
+            steps_accepted={
+                f"{identity:016x}": account.accepted
+                for identity, account in self._source.position().accounts.items()
+            },
         )
 
     def stop(self) -> None:
@@ -182,17 +190,19 @@ class Learner:
 
     def _make_feed(self, replayed: Mapping[str, np.ndarray]) -> Feed:
         settings, spec = self._settings, self._agent.spec
-        if not spec.replay:
+        feed: Feed
+        if spec.replay:
+            feed = ReplayFeed(settings, spec, self._source)
+        else:
             lag, publisher = settings.max_policy_lag, self._publisher
-            return FreshFeed(self._source, settings.batch_unrolls, lag, lambda: publisher.version)
-        feed = ReplayFeed(settings, spec, self._source)
+            feed = FreshFeed(self._source, settings.batch_unrolls, lag, lambda: publisher.version)
         if replayed:
             try:
                 feed.restore(replayed)
             except (ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(
-                    f"{self._checkpoint} does not fit this experiment: {error}. Go on with the replay that it was "
-                    "made with, or begin in another folder"
+                    f"{self._checkpoint} does not fit this experiment: {error}. Go on with the settings that it "
+                    "was made with, or begin in another folder"
                 ) from error
         return feed
 
@@ -255,12 +265,14 @@ class Learner:
             "%s: going on with the nets of %s (%d of %d)", why, path, self._rollbacks, self._settings.max_rollbacks
         )
 
-    def _take_count(self) -> Mapping[int, int]:
-        """Count what has been accepted by now; the cursors that belong to it."""
+    def _take_count(self) -> Position:
+        """Count what has been accepted by now."""
         position = self._source.position()
         self.progress.env_steps = self._steps_before + position.env_steps
+        self.progress.steps_accepted = self._accepted_before + position.steps_accepted
+        self.progress.steps_lost = self._lost_before + position.steps_lost
         self.progress.add_episodes(position.episodes)
-        return position.cursors
+        return position
 
     def _publish(self) -> None:
         try:
@@ -272,15 +284,15 @@ class Learner:
     def _save(self) -> None:
         """Write a checkpoint; a disk that is full costs the checkpoint, never the training."""
         self._saved_at = self._clock()
-        cursors = self._take_count()
+        position = self._take_count()
         progress = self.progress.state() | {
             "policy_version": self._publisher.version,
             "epoch": self._publisher.epoch,
             # Names, since JSON's numbers are not always whole up to 64 bits.
-            "cursors": {str(identity): cursor for identity, cursor in cursors.items()},
+            "accounts": {str(identity): account for identity, account in position.accounts.items()},
             "random": random_state(),
         }
-        replayed = self._feed.state() if self._settings.replay.checkpoint else {}
+        replayed = self._feed.state(position.waiting)
         checkpoint = Checkpoint(
             {**self._trainer.state(), **{f"{_REPLAY}{name}": leaf for name, leaf in replayed.items()}}, progress
         )

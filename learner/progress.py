@@ -20,7 +20,9 @@ class Progress:
     """The learner's figures.
 
     Attributes:
-      env_steps: completed environment steps in accepted unrolls.
+      env_steps: environment steps completed, as accepted parcels tell it.
+      steps_accepted: environment steps in accepted unrolls.
+      steps_lost: those that an earlier life had accepted behind its last checkpoint.
       training_steps: training steps taken.
       policy_version: the version last published.
       episodes: training episodes that ended.
@@ -29,6 +31,8 @@ class Progress:
     def __init__(self, target_return: float | None) -> None:
         self.target_return = target_return
         self.env_steps = 0
+        self.steps_accepted = 0
+        self.steps_lost = 0
         self.training_steps = 0
         self.policy_version = 0
         self.episodes = 0
@@ -75,6 +79,8 @@ class Progress:
         """All that counting goes on from, as JSON takes it."""
         return {
             "env_steps": self.env_steps,
+            "steps_accepted": self.steps_accepted,
+            "steps_lost": self.steps_lost,
             "training_steps": self.training_steps,
             "episodes": self.episodes,
             "returns": list(self._returns),
@@ -84,6 +90,7 @@ class Progress:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned."""
         self.env_steps, self.training_steps = int(state["env_steps"]), int(state["training_steps"])
+        self.steps_accepted, self.steps_lost = int(state["steps_accepted"]), int(state["steps_lost"])
         self.episodes = int(state["episodes"])
         self._returns.extend(map(float, state["returns"]))
         self._lags.extend(map(float, state["lags"]))
@@ -92,6 +99,8 @@ class Progress:
         """The figures as msgpack takes them; names as in docs/protocol.md."""
         return {
             "env_steps": self.env_steps,
+            "steps_accepted": self.steps_accepted,
+            "steps_lost": self.steps_lost,
             "training_steps": self.training_steps,
             "policy_version": self.policy_version,
             "episodes": self.episodes,

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import zmq
 
 from corral.protocol import (
@@ -33,29 +32,52 @@ from corral.protocol import (
     unpack_control,
 )
 from corral.protocol.tensors import from_frame
-from corral.protocol.unrolls import TIME_SPEC, cut_columns, side_by_side, to_unroll
+from corral.protocol.unrolls import TIME_SPEC, Leaves, cut_columns, side_by_side, to_unroll, unrolls_in
 from learner.listener import Listener
 
 log = logging.getLogger(__name__)
 
-Leaves = dict[str, np.ndarray]
-
 REMEMBERED = 1024
 """Servers whose cursors a checkpoint holds: every restart of a server is a new one."""
+
+
+class Account(NamedTuple):
+    """What has been accepted from one server.
+
+    Attributes:
+      cursor: the last accepted parcel.
+      held: environment steps that the server's unrolls held up to that parcel, by its own count.
+      lost: those of them that are not here: an earlier life had accepted them behind its last checkpoint.
+    """
+
+    cursor: int
+    held: int = 0
+    lost: int = 0
+
+    @property
+    def accepted(self) -> int:
+        """Environment steps of the server that are here, or were trained on."""
+        return self.held - self.lost
 
 
 class Position(NamedTuple):
     """How far acceptance has come.
 
     Attributes:
-      cursors: server identity -> last accepted parcel, of the servers that were heard last.
-      env_steps: accepted so far.
+      accounts: by server identity, of the servers that were heard last.
+      env_steps: completed in accepted parcels so far.
       episodes: `(return, length)` of those that ended since the last time this was asked.
+      waiting: unrolls that nobody has taken yet, as views.
+      steps_accepted: environment steps in the unrolls that were accepted so far.
+      steps_lost: those that an earlier life had accepted behind its last checkpoint, as far as is known.
     """
 
-    cursors: dict[int, int]
+    accounts: dict[int, Account]
     env_steps: int
     episodes: list[tuple[float, int]]
+    waiting: list[Leaves]
+    steps_accepted: int
+    steps_lost: int
 
 
 @dataclass
@@ -63,13 +85,14 @@ class _Server:
     """One server's line: what it has delivered, and what of it waits for acceptance."""
 
     routing: bytes
-    cursor: int  # last accepted sequence
+    account: Account
+    known: bool  # whether what it has delivered so far is known, so that a gap is a loss
     pending: dict[int, tuple[UnrollManifest, Leaves]] = field(default_factory=dict)  # by sequence, with gaps
 
     @property
     def has_next(self) -> bool:
         """Whether the parcel that is to be accepted next has come."""
-        return self.cursor + 1 in self.pending
+        return self.account.cursor + 1 in self.pending
 
 
 class UnrollSource(Listener):
@@ -90,12 +113,13 @@ class UnrollSource(Listener):
       report: figures for whoever asks for the status; called by the listening thread.
       expect: the unroll's parts that servers must hold; None takes them from the first server.
       length: transitions in an unroll; 0 takes it from the first server.
-      cursors: what an earlier life of this learner had accepted until its last checkpoint, as `position` told it:
-        server identity -> last accepted parcel. None of that is accepted again. None for a first life.
+      accounts: what an earlier life of this learner had accepted until its last checkpoint, as `position` told it.
+        None of that is accepted again. None for a first life.
 
     Attributes:
-      env_steps, unrolls: accepted so far.
+      env_steps, unrolls, steps_accepted: accepted so far.
       parcels_lost: parcels that the earlier life had accepted behind its last checkpoint.
+      steps_lost: environment steps in them; known of each server with the next parcel that comes from it.
 
     Raises:
       AddressError: the address cannot be listened on.
@@ -112,7 +136,7 @@ class UnrollSource(Listener):
         report: Callable[[], dict[str, Any]] = dict,
         expect: dict[str, Spec] | None = None,
         length: int = 0,
-        cursors: Mapping[int, int] | None = None,
+        accounts: Mapping[int, Account] | None = None,
     ) -> None:
         super().__init__(address, name="unroll-source", insecure=insecure, keys=keys)
         self._queue = queue
@@ -120,7 +144,7 @@ class UnrollSource(Listener):
         self._parts = expect
         self._length = length
         self._servers: dict[int, _Server] = {}
-        self._before = cursors
+        self._before = accounts
         self._changed = threading.Condition()
         self._ready: deque[Leaves] = deque()
         self._ready_unrolls = 0
@@ -128,6 +152,8 @@ class UnrollSource(Listener):
         self.env_steps = 0
         self.unrolls = 0
         self.parcels_lost = 0
+        self.steps_accepted = 0
+        self.steps_lost = 0
         self._thread.start()
 
     def batches(self, unrolls: int) -> Iterator[Unroll]:
@@ -172,11 +198,29 @@ class UnrollSource(Listener):
     def position(self) -> Position:
         """How far acceptance has come, at one moment; its episodes are not told again."""
         with self._changed:
-            now = {identity: server.cursor for identity, server in self._servers.items()}
-            before = {identity: cursor for identity, cursor in (self._before or {}).items() if identity not in now}
+            now = {identity: server.account for identity, server in self._servers.items()}
+            before = {identity: known for identity, known in (self._before or {}).items() if identity not in now}
             ended, self._waiting_episodes = self._waiting_episodes, []
             latest = list((before | now).items())[-REMEMBERED:]
-            return Position(dict(latest), self.env_steps, ended)
+            waiting = list(self._ready)
+            return Position(dict(latest), self.env_steps, ended, waiting, self.steps_accepted, self.steps_lost)
+
+    def put_back(self, leaves: Leaves) -> None:
+        """Unrolls that were accepted in an earlier life, and not trained on: the next to be handed out.
+
+        Raises:
+          ValueError: they are of another shape than those that come in now.
+        """
+        for part, expected in (self._parts or {}).items():
+            for name, leaf in expected.items():
+                shape = leaves[name].shape if name in leaves else ()
+                leading = 2 if part == "time" else 1
+                if shape[leading:] != leaf.shape or (part == "time" and shape[:1] != (self._length + 1,)):
+                    raise ValueError(f"{name} is {list(shape)}, which fits no unroll of this experiment")
+        with self._changed:
+            self._ready.appendleft(leaves)
+            self._ready_unrolls += unrolls_in(leaves)
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Stop listening. What was not accepted stays with the servers."""
@@ -220,24 +264,24 @@ class UnrollSource(Listener):
         self._check_parts(hello.observation)
         server = self._servers.get(header.session)
         if server is None:
-            cursor = self._first_cursor(header)
+            account, known = self._first_account(header)
             with self._changed:
-                server = self._servers[header.session] = _Server(routing, cursor)
+                server = self._servers[header.session] = _Server(routing, account, known)
             log.info("a server has come: %d in this learner's life", len(self._servers))
         server.routing = routing
-        welcome = Welcome(VERSION, 0, 0, {}, {}, 0, 0.0, 0, cursor=server.cursor, window=self._queue)
+        welcome = Welcome(VERSION, 0, 0, {}, {}, 0, 0.0, 0, cursor=server.account.cursor, window=self._queue)
         self._send(routing, [pack_control(MessageType.WELCOME, header.session, header.sequence, welcome)])
 
-    def _first_cursor(self, header: Header) -> int:
-        """Where a server begins that greets us for the first time in this life."""
+    def _first_account(self, header: Header) -> tuple[Account, bool]:
+        """Where a server begins that greets us for the first time in this life, and whether a gap is a loss."""
         named = max(header.sequence - 1, 0)  # its greeting names its first unaccepted parcel
         if self._before is None:
-            return named
-        before = self._before.get(header.session, 0)
-        if named > before:
-            self.parcels_lost += named - before
-            log.warning("%d parcels, accepted after the last checkpoint, are lost", named - before)
-        return max(named, before)
+            return Account(named), False
+        before = self._before.get(header.session, Account(0))
+        if named > before.cursor:
+            self.parcels_lost += named - before.cursor
+            log.warning("%d parcels, accepted after the last checkpoint, are lost", named - before.cursor)
+        return before._replace(cursor=max(named, before.cursor)), True
 
     def _check_parts(self, wire: dict[str, Any]) -> None:
         if wire.keys() != {"time", "state", "length"} or type(wire["length"]) is not int or wire["length"] < 1:
@@ -262,18 +306,22 @@ class UnrollSource(Listener):
         if server is None or self._parts is None:
             raise ProtocolError(ErrorCode.EXPIRED, "no such server here: say HELLO again")
         server.routing = routing
-        if header.sequence <= server.cursor:
+        if header.sequence <= server.account.cursor:
             self._acknowledge(header.session, server)  # a resend: the first acknowledgement was lost
             return
-        if header.sequence in server.pending or header.sequence > server.cursor + self._queue:
+        if header.sequence in server.pending or header.sequence > server.account.cursor + self._queue:
             # A resend of what waits here already; or more than the window that was granted, which an honest server
             # never sends. What comes behind a gap is kept: the resend that closes it then delivers all at once.
             return
         manifest = unpack_control(UnrollManifest, head)
         if any(len(episode) != 2 or not all(map(math.isfinite, episode)) for episode in manifest.episodes):
             raise ProtocolError(ErrorCode.MALFORMED, "an episode is [return, length], both finite")
-        if manifest.steps < 0:
-            raise ProtocolError(ErrorCode.MALFORMED, f"{manifest.steps} steps were completed: 0 or more can be")
+        if min(manifest.steps, manifest.held, manifest.held_before) < 0:
+            raise ProtocolError(
+                ErrorCode.MALFORMED,
+                f"{manifest.steps} steps were completed, {manifest.held} and {manifest.held_before} held: 0 or "
+                "more can be",
+            )
         leaves = self._leaves(manifest.unrolls, frames)
         server.pending[header.sequence] = (manifest, leaves)
 
@@ -309,8 +357,15 @@ class UnrollSource(Listener):
         return identity
 
     def _accept_from(self, server: _Server) -> None:
-        server.cursor += 1
-        manifest, leaves = server.pending.pop(server.cursor)
+        account = server.account
+        manifest, leaves = server.pending.pop(account.cursor + 1)
+        # What came between the last parcel that we know and this one was accepted, and is no more.
+        gap = max(manifest.held_before - account.held, 0)
+        held = manifest.held_before + manifest.held
+        server.account = Account(account.cursor + 1, held, account.lost + gap)
+        self.steps_accepted += manifest.held
+        self.steps_lost += gap if server.known else 0
+        server.known = True
         self._ready.append(leaves)
         self._ready_unrolls += manifest.unrolls
         self.unrolls += manifest.unrolls
@@ -318,7 +373,7 @@ class UnrollSource(Listener):
         self._waiting_episodes += [(float(value), int(length)) for value, length in manifest.episodes]
 
     def _acknowledge(self, identity: int, server: _Server) -> None:
-        self._send(server.routing, [pack_header(MessageType.ACCEPTED, identity, server.cursor)])
+        self._send(server.routing, [pack_header(MessageType.ACCEPTED, identity, server.account.cursor)])
 
 
 def _check_names(parts: dict[str, Spec]) -> None:

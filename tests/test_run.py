@@ -124,8 +124,8 @@ def test_the_run_has_a_folder_that_tells_all(place: Workplace) -> None:
     assert code == 0, output
     folder = place.run_folder
     assert {path.name for path in folder.iterdir()} == {
-        ".lock", "checkpoints", "curve.png", "evaluations.jsonl", "experiment.json", "logs", "metrics.jsonl",
-        "policy.keras", "result.json", "run.json", "summary.json", "tensorboard",
+        ".lock", "checkpoints", "curve.png", "evaluations.jsonl", "experiment.json", "ledgers", "logs",
+        "metrics.jsonl", "policy.keras", "result.json", "run.json", "summary.json", "tensorboard",
     }  # fmt: skip
     assert {path.stem for path in (folder / "logs").iterdir()} == {
         "server",

@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "learner": {"corral.protocol", "corral.agents"},
     "corral.launch": UNDER_THE_ROOF,
     "corral.bench": UNDER_THE_ROOF | {"corral.launch"},
-    "corral.cli": UNDER_THE_ROOF | {"corral.launch", "corral.bench"},
+    "corral.chaos": UNDER_THE_ROOF | {"corral.launch"},
+    "corral.cli": UNDER_THE_ROOF | {"corral.launch", "corral.bench", "corral.chaos"},
 }
 HEAVY = {"tensorflow", "jax", "keras"}
 LIGHT_ROOMS = ("corral.protocol", "actor_client")

@@ -11,7 +11,7 @@ import sys
 from types import FrameType
 
 # The commands that hold a Keras model, here or in a process that they start.
-_WITH_KERAS = ("run", "serve", "server", "learner", "bench", "tune", "evaluate", "export")
+_WITH_KERAS = ("run", "serve", "server", "learner", "bench", "tune", "chaos", "evaluate", "export")
 
 
 def main() -> None:

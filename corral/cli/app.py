@@ -9,6 +9,7 @@ import typer
 from corral.cli import print_version
 from corral.cli.actor import actor
 from corral.cli.bench import bench
+from corral.cli.chaos import chaos
 from corral.cli.config import config
 from corral.cli.evaluate import evaluate
 from corral.cli.export import export
@@ -49,13 +50,13 @@ def _corral(
     corral run examples/cartpole.toml trains on this machine; corral serve policy.keras answers with any
     saved Keras model. server, learner and actor start one role each, for runs over several machines; init and
     config write and explain experiment files; status and set look at a running server and tune it;
-    bench measures one, and tune finds out which batch timeout suits an experiment. evaluate says how well the
-    policy of a run plays, and export writes it for others to serve. keys makes what machines that talk over a
-    network need to know each other by.
+    bench measures one, tune finds out which batch timeout suits an experiment, and chaos kills whatever a run is
+    made of. evaluate says how well the policy of a run plays, and export writes it for others to serve. keys makes
+    what machines that talk over a network need to know each other by.
     """
 
 
-for _command in (run, serve, server, learner, actor, init, config, status, bench, tune, evaluate, export):
+for _command in (run, serve, server, learner, actor, init, config, status, bench, tune, chaos, evaluate, export):
     app.command()(_command)
 app.command("set")(set_)
 app.add_typer(keys, name="keys")

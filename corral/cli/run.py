@@ -59,7 +59,7 @@ def run(
         raise UserError("name an experiment file or --resume and a run's folder, not both: a run has its own")
     if experiment is None and resume is None:
         raise UserError("name an experiment file, such as examples/cartpole.toml, or --resume and a run's folder")
-    _require("keras", "gymnasium")
+    require("keras", "gymnasium")
     options = {"run.seed": seed, "run.folder": folder, **batching_options(timeout_us, max_size, buckets)}
     file = experiment
     if resume is not None:
@@ -70,7 +70,7 @@ def run(
     raise typer.Exit(run_locally(loaded, resume=resume, summary=summary, plain=plain))
 
 
-def _require(*modules: str) -> None:
+def require(*modules: str) -> None:
     """Fail here and now, in place of in a process that was started for nothing."""
     for module in modules:
         if find_spec(module) is None:

@@ -70,6 +70,7 @@ def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
 
 def _play(role: str, experiment: Experiment, run_folder: Path, stop: StopRequest, number: str) -> int:
     from corral.launch import roles
+    from corral.launch.folder import LEDGERS
     from corral.launch.threads import choose_threads_for
 
     if role == "actor":
@@ -77,7 +78,7 @@ def _play(role: str, experiment: Experiment, run_folder: Path, stop: StopRequest
         return roles.run_actor(experiment, stop, first_environment=first)
     choose_threads_for(experiment)
     if role == "server":
-        return roles.run_server(experiment, stop)
+        return roles.run_server(experiment, stop, ledgers=run_folder / LEDGERS)
     if role == "learner":
         return roles.run_learner(experiment, run_folder, stop)
     from corral.launch.evaluator import run_evaluator

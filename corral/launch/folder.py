@@ -5,6 +5,7 @@ run.json          seed, versions, git commit, and every start
 logs/             what each process wrote
 metrics.jsonl     figures over time, a JSON object a line; tensorboard/ holds the same
 checkpoints/      what training goes on from
+ledgers/          how many steps each server has taken in, so that those lost with it can be counted
 policy.keras      the trained policy
 result.json       how training ended; missing while it goes on
 summary.json      what the run came to
@@ -33,6 +34,7 @@ METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
+LEDGERS = "ledgers"
 POLICY = "policy.keras"
 RESULT = "result.json"
 SUMMARY = "summary.json"

@@ -6,10 +6,11 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any, Protocol
 
 from corral.launch.clock import process_started
 from corral.launch.errors import USER_ERROR
@@ -32,6 +33,36 @@ _PATIENCE_S = 0.02
 _TWICE_S = 0.3
 """Seconds within which two signals are one."""
 
+
+class Companion(Protocol):
+    """Whoever goes with a run, and does something to it."""
+
+    def begin(
+        self,
+        folder: Path,
+        children: Mapping[str, Child],
+        figures: Mapping[str, Mapping[str, Any]],
+        note: Callable[[str], None],
+    ) -> None:
+        """The processes have been started.
+
+        Args:
+          folder: the run's.
+          children: by name.
+          figures: as `StatusPoller` has them, kept new.
+          note: says something to the person who watches.
+        """
+        ...
+
+    def look(self) -> bool:
+        """Called again and again on the main thread, and must not block. True ends the run, as a signal does."""
+        ...
+
+    def end(self) -> None:
+        """The processes will be ended now."""
+        ...
+
+
 Commands = Callable[[str, Path, Path, int], list[str]]
 """Role, run folder, socket folder and number, to the command that starts the process."""
 
@@ -49,6 +80,7 @@ def run_locally(
     plain: bool = False,
     commands: Commands = child_command,
     fetch: Fetch | None = None,
+    companion: Companion | None = None,
 ) -> int:
     """Run an experiment to its end and return the exit code: 0 solved (or no target, and the step limit
     reached), 1 not solved or a process failed, 2 the user can mend it, 128 + n after signal n.
@@ -61,6 +93,7 @@ def run_locally(
       plain: print lines even on a terminal.
       commands: what starts each process.
       fetch: how to ask server and learner for their figures.
+      companion: told of the processes, and asked at every look at them; a run that it ends counts as stopped.
 
     Raises:
       OSError: the run's folder or the summary's cannot be made.
@@ -70,16 +103,22 @@ def run_locally(
         summary.parent.mkdir(parents=True, exist_ok=True)
         with open(summary, "a"):
             pass  # better to fail now than when all is done
-    return LocalRun(experiment, resume, commands, fetch).run(summary, plain)
+    return LocalRun(experiment, resume, commands, fetch, companion).run(summary, plain)
 
 
 class LocalRun:
     """The processes of one run and what is known of them."""
 
     def __init__(
-        self, experiment: Experiment, resume: Path | None, commands: Commands, fetch: Fetch | None
+        self,
+        experiment: Experiment,
+        resume: Path | None,
+        commands: Commands,
+        fetch: Fetch | None,
+        companion: Companion | None = None,
     ) -> None:
         self._experiment = experiment
+        self._companion = companion
         self._signal = 0
         self._signalled = 0.0
         self._steps_before: int | None = None
@@ -107,6 +146,8 @@ class LocalRun:
                 watcher.view.note(f"everything goes to {self._folder}")
                 for child in self._children.values():
                     child.start()
+                if self._companion is not None:
+                    self._companion.begin(self._folder, self._children, self._poller.figures, watcher.view.note)
                 outcome = self._watch(watcher)
                 progress = self._final_progress()
             finally:
@@ -147,6 +188,8 @@ class LocalRun:
                 outcome = self._look_at(child, watcher.view)
                 if outcome is not None:
                     return outcome
+            if self._companion is not None and self._companion.look():
+                return Outcome(0, "finished")
             if time.monotonic() >= due:
                 self._tell_of_resumption(watcher.view)
                 watcher.tell(self._progress(time.monotonic() - process_started()))
@@ -207,6 +250,8 @@ class LocalRun:
     def _end(self) -> None:
         """End every process: actors first, then the learner with all that it got, then the server."""
         self._poller.stop()
+        if self._companion is not None:
+            self._companion.end()
         learner, server = self._children["learner"], self._children["server"]
         actors = [child for child in self._children.values() if child not in (learner, server)]
         # Without a learner there is nothing to save, and so no order to keep.

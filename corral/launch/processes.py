@@ -81,6 +81,11 @@ class Child:
             assert self._process is not None
             self._process.terminate()
 
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it lives: never to another process that has its number by now."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def kill(self) -> None:
         """End it and everything that it started in its group, at once, and take away its pipe."""
         if self._process is None or self._swept:

@@ -23,8 +23,14 @@ if TYPE_CHECKING:
     from learner import Learner
 
 
-def run_server(experiment: Experiment, stop: StopRequest, on_ready: Callable[[], None] = lambda: None) -> int:
-    """Serve the experiment's agent until asked to stop; its weights come from the learner."""
+def run_server(
+    experiment: Experiment,
+    stop: StopRequest,
+    on_ready: Callable[[], None] = lambda: None,
+    ledgers: Path | None = None,
+) -> int:
+    """Serve the experiment's agent until asked to stop; its weights come from the learner. `ledgers` is where it
+    keeps counts that outlive it."""
     wake_without_preempting()
     from inference_server.server import InferenceServer
 
@@ -35,6 +41,7 @@ def run_server(experiment: Experiment, stop: StopRequest, on_ready: Callable[[],
         environment=experiment.environment.label,
         learner=(experiment.learner.unrolls_address, experiment.learner.weights_address),
         keys=experiment.security.keys,
+        ledgers=ledgers,
     )
     return serve(server, stop, on_ready)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from corral.launch.books import read_books, total
 from corral.launch.curve import draw_curve
 from corral.launch.errors import USER_ERROR, print_error
 from corral.launch.folder import CHECKPOINTS, CURVE, LOGS, POLICY, RESULT, SUMMARY, read_json, write_json
@@ -51,6 +52,8 @@ def conclude(folder: Path, progress: Progress, outcome: Outcome, summary: Path |
     """
     result = read_json(folder / RESULT)
     figures = summarize(progress, result)
+    if books := read_books(folder, result):
+        figures["steps_lost"] = total(books.values()).lost
     earlier = read_json(folder / SUMMARY)
     if outcome.code == USER_ERROR:
         figures |= earlier  # a start that was refused changes nothing of what the run had come to

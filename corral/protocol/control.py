@@ -104,11 +104,15 @@ class UnrollManifest:
       unrolls: how many unrolls the leaves hold side by side.
       steps: environment steps completed since the last manifest.
       episodes: `[return, length]` of every episode that ended since the last manifest.
+      held: environment steps that these unrolls hold and no earlier one did.
+      held_before: the same of all parcels before this one, since the server began.
     """
 
     unrolls: int
     steps: int
     episodes: list[list[float]]
+    held: int = 0
+    held_before: int = 0
 
 
 @dataclass(frozen=True)

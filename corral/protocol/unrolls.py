@@ -61,6 +61,18 @@ Leaves = dict[str, np.ndarray]
 `[T + 1, k, ...]`; "state/...", each `[k, ...]`."""
 
 
+class Columns(Leaves):
+    """Unrolls side by side as a server completes them.
+
+    Attributes:
+      steps: environment steps that they hold and no earlier unroll did.
+    """
+
+    def __init__(self, leaves: Leaves, steps: int) -> None:
+        super().__init__(leaves)
+        self.steps = steps
+
+
 def unroll_spec(observation: Spec, output: Spec, state: Spec) -> dict[str, Spec]:
     """The specs of `Leaves`, in the order in which they travel: part "time", then part "state"."""
     time = {f"observation/{name}": leaf for name, leaf in observation.items()}

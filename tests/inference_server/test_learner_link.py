@@ -31,7 +31,7 @@ from corral.protocol import (
     unpack_header,
 )
 from corral.protocol.tensors import checksum
-from corral.protocol.unrolls import unroll_spec
+from corral.protocol.unrolls import Columns, unroll_spec
 from corral.protocol.weights import pack_weights
 from inference_server import learner_link
 from inference_server.engine import Engine
@@ -198,7 +198,7 @@ class Rig:
         leaves = {name: leaf.zeros(UNROLL_LENGTH + 1, len(numbers)) for name, leaf in self.spec["time"].items()}
         leaves |= {name: leaf.zeros(len(numbers)) for name, leaf in self.spec["state"].items()}
         leaves["reward"][:] = numbers
-        self.outbox.put([leaves], len(numbers), episodes or [])
+        self.outbox.put([Columns(leaves, len(numbers))], len(numbers), episodes or [])
         self.link.waker.wake()
 
 
@@ -425,7 +425,7 @@ def test_a_long_absence_makes_no_parcel_that_a_learner_must_refuse(rig: Rig, sta
 
 def test_a_block_keeps_every_episode() -> None:
     outbox = Outbox("block")
-    leaves = {"reward": np.zeros((2, 1), np.float32)}
+    leaves = Columns({"reward": np.zeros((2, 1), np.float32)}, 1)
     episodes = [[float(episode), 1] for episode in range(MAX_EPISODES + 5)]
     outbox.put([leaves], len(episodes), episodes)
     first = outbox.collect()
@@ -434,3 +434,15 @@ def test_a_block_keeps_every_episode() -> None:
     assert first is not None
     assert second is not None
     assert first.manifest.episodes + second.manifest.episodes == episodes
+
+
+def test_a_learner_that_has_gone_is_missed_and_the_next_one_is_found(rig: Rig) -> None:
+    with UnrollSource(rig.unrolls) as first:
+        until(lambda: rig.link.welcomed, what="a welcome")
+        rig.put(1)
+        until(lambda: first.unrolls == 1, what="an unroll")
+    until(lambda: not rig.link.welcomed, what="that its end is seen")
+    rig.put(2)
+    with UnrollSource(rig.unrolls) as second:
+        until(lambda: second.unrolls == 1, what="an unroll")
+        assert rig.link.welcomed

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from corral.protocol.unrolls import Leaves
+from corral.protocol.unrolls import Columns
 from inference_server.outbox import Outbox
 
 
-def columns(*values: float) -> Leaves:
-    return {"reward": np.array([values, values], np.float32), "state/h": np.array(values, np.float32)}
+def columns(*values: float, steps: int = 1) -> Columns:
+    leaves = {"reward": np.array([values, values], np.float32), "state/h": np.array(values, np.float32)}
+    return Columns(leaves, steps)
 
 
 def test_what_waits_travels_together_with_the_counts() -> None:
@@ -76,3 +77,21 @@ def test_shedding_drops_the_oldest_that_have_not_been_sent() -> None:
     parcel = outbox.collect()
     assert parcel is not None
     assert parcel.leaves["reward"][0].tolist() == [3, 4]
+
+
+def test_it_knows_where_every_step_is() -> None:
+    outbox = Outbox("shed")
+    outbox.window = 3
+    outbox.put([columns(1, steps=10)], 1, [])
+    first = outbox.collect()
+    outbox.put([columns(2, steps=20), columns(3, steps=30), columns(4, steps=40)], 3, [])
+    assert outbox.steps == (0, 20, 80)
+    second = outbox.collect()
+    assert first is not None
+    assert second is not None
+    assert (first.manifest.held, first.manifest.held_before) == (10, 0)
+    assert (second.manifest.held, second.manifest.held_before) == (70, 10)
+    outbox.accept(1)
+    assert outbox.steps == (10, 20, 70)
+    outbox.accept(2)
+    assert outbox.steps == (80, 20, 0)

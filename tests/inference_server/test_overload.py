@@ -240,7 +240,7 @@ def test_a_frozen_learner_costs_no_memory(when_full: str, tmp_path: Path) -> Non
     with ExitStack() as stack:
         slow = Slow(tmp_path, stack, sleep_ms=1, slots=64, max_size=64, when_full=when_full)
         learner = stack.enter_context(
-            process("-m", "tests.support.scripted_learner", slow.unrolls, slow.weights, "64")
+            process("-m", "tests.support.idle_learner", slow.unrolls, slow.weights, "64")
         )
         until_serving(slow.address)
         actors = [

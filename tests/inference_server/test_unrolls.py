@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corral.protocol import RowFlags, TensorSpec
-from corral.protocol.unrolls import Leaves, unroll_spec
+from corral.protocol.unrolls import Columns, Leaves, unroll_spec
 from inference_server.unrolls import Steps, UnrollAssembler
 
 FIRST, TERMINATED, TRUNCATED = RowFlags.FIRST, RowFlags.TERMINATED, RowFlags.TRUNCATED
@@ -234,6 +234,7 @@ class Plain:
         self.columns: list[list[dict[str, float]]] = []
         self.begun: list[float] = []  # the observations with which a transition begins that a sequence should
         self.abandoned = 0
+        self.held = 0
 
     @property
     def starts(self) -> range:
@@ -243,9 +244,10 @@ class Plain:
     def forget(self) -> None:
         self.columns += [self._indices[start : start + self._length + 1] for start in self.starts]
         self.begun += [index["observation"] for index in self._indices[: len(self.starts) * self._stride]]
-        # Transitions begun, less those up to the last one that a column has held.
+        # Every index that a step led to, behind the last one that a column has held.
         held = self.starts[-1] + self._length if self.starts else 0
-        self.abandoned += max(len(self._indices) - 1 - held, 0)
+        self.held += sum(index["step_type"] != 0 for index in self._indices[: held + 1])
+        self.abandoned += sum(index["step_type"] != 0 for index in self._indices[held + 1 :])
         self._indices = []
 
     def append(self, **index: float) -> None:
@@ -257,13 +259,13 @@ KINDS = {"-": 0, "t": FIRST | TERMINATED, "u": FIRST | TRUNCATED, "b": FIRST | T
 session that ends and another that begins."""
 
 
-def play(length: int, overlap: int, rows: list[str]) -> tuple[list[list[dict[str, float]]], list[Plain], int]:
+def play(length: int, overlap: int, rows: list[str]) -> tuple[list[list[dict[str, float]]], list[Plain], int, int]:
     """Rows of as many slots as they are long, in an assembler and beside it. All columns, the plain ones of each
-    slot, and what the assembler lost."""
+    slot, and how many steps the columns hold and the assembler lost."""
     slots = len(rows[0])
     assembler = UnrollAssembler(slots, RECURRENT, length, overlap)
     plain, begun = [Plain(length, overlap) for _ in range(slots)], [False] * slots
-    left: list[Leaves] = []
+    left: list[Columns] = []
     number = 0
     for version, kinds in enumerate(rows):
         slot, flags, observation, final = [], [], [], {}
@@ -309,7 +311,7 @@ def play(length: int, overlap: int, rows: list[str]) -> tuple[list[list[dict[str
             state = values.pop("h")
             indices = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
             columns.append([{**indices[0], "state": state}, *indices[1:]])
-    return columns, plain, assembler.abandoned_steps
+    return columns, plain, sum(each.steps for each in left), assembler.abandoned_steps
 
 
 shapes = st.integers(1, 6).flatmap(lambda length: st.tuples(st.just(length), st.integers(1, length)))
@@ -321,7 +323,7 @@ happenings = st.lists(
 @given(shapes, happenings)
 @settings(deadline=None)
 def test_it_does_what_a_list_and_a_window_do(shape: tuple[int, int], rows: list[str]) -> None:
-    columns, plain, abandoned = play(*shape, rows)
+    columns, plain, held, abandoned = play(*shape, rows)
     for slot, expected in enumerate(plain):
         mine = [column for column in columns if column[0]["observation"] // 1_000 == slot]
         assert len(mine) == len(expected.columns)
@@ -329,6 +331,7 @@ def test_it_does_what_a_list_and_a_window_do(shape: tuple[int, int], rows: list[
             without = [{name: value for name, value in index.items() if name != "state"} for index in wanted[1:]]
             assert column == [wanted[0], *without]
     assert abandoned == sum(each.abandoned for each in plain)
+    assert held == sum(each.held for each in plain)
 
 
 @given(shapes, happenings)
@@ -337,7 +340,7 @@ def test_every_transition_begins_one_sequence_that_is_as_long_as_the_overlap(
     shape: tuple[int, int], rows: list[str]
 ) -> None:
     length, sequence = shape
-    columns, plain, _ = play(length, sequence, rows)
+    columns, plain, _, _ = play(length, sequence, rows)
     starts = range(length - sequence + 1)
     begins = [column[start]["observation"] for column in columns for start in starts]
     assert sorted(begins) == sorted(observation for each in plain for observation in each.begun)
@@ -346,7 +349,7 @@ def test_every_transition_begins_one_sequence_that_is_as_long_as_the_overlap(
 def test_every_transition_of_one_life_begins_one_sequence() -> None:
     for length in range(1, 7):
         for sequence in range(1, length + 1):
-            columns, _, _ = play(length, sequence, ["-"] * 40)
+            columns, _, _, _ = play(length, sequence, ["-"] * 40)
             starts = range(length - sequence + 1)
             begins = [column[start]["observation"] for column in columns for start in starts]
             assert begins == list(range(2, 2 + 2 * len(begins), 2))

@@ -107,7 +107,7 @@ def test_fresh_unrolls_are_handed_on_once_each_and_count_alike() -> None:
         feed.learned(sample, np.ones(2))
     assert feed.next() is None
     assert source.waited == [WAIT_S] * 3
-    assert feed.figures() == feed.state() == {}
+    assert feed.figures() == feed.state([]) == {}
     feed.restore({})
 
 
@@ -245,9 +245,9 @@ def test_of_unrolls_in_which_nothing_begins_nothing_is_drawn() -> None:
 
 def test_it_goes_on_from_its_state() -> None:
     source = Source(2)
-    first = feed_of(source, 2, min_size=6)
+    first = feed_of(source, 2, min_size=6, checkpoint=True)
     assert first.next() is not None
-    state = {name: leaf.copy() for name, leaf in first.state().items()}
+    state = {name: leaf.copy() for name, leaf in first.state([]).items()}
     second = feed_of(Source(), 2, min_size=6)
     second.restore(state)
     assert second.figures() == first.figures()
@@ -256,10 +256,10 @@ def test_it_goes_on_from_its_state() -> None:
 
 
 def test_another_replays_state_is_refused() -> None:
-    first, second = feed_of(Source(2), 2), feed_of(Source(), 2, capacity=3)
+    first, second = feed_of(Source(2), 2, checkpoint=True), feed_of(Source(), 2, capacity=3)
     assert batches(first) > 0
     with pytest.raises(ValueError, match="the replay was of another size"):
-        second.restore(first.state())
+        second.restore(first.state([]))
 
 
 def test_unrolls_of_too_old_a_policy_are_dropped_and_counted() -> None:

@@ -164,8 +164,8 @@ def test_a_learner_goes_on_where_the_one_before_it_stopped(place: Place, tmp_pat
     assert newest is not None
     assert newest[0] == Path(after.checkpoint)
     # The server is the same one, and so is its line in the books.
-    (identity,) = before.progress["cursors"]
-    assert newest[1].progress["cursors"][identity] > before.progress["cursors"][identity]
+    (identity,) = before.progress["accounts"]
+    assert newest[1].progress["accounts"][identity] > before.progress["accounts"][identity]
 
 
 def test_a_learner_that_finds_all_done_leaves_it_alone(place: Place, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_replay_goes_on_from_a_checkpoint(place: Place, tmp_path: Path) -> Non
         until(lambda: first.progress.training_steps >= 20, what="twenty training steps")
     before = load(Path(results[0].checkpoint))
     second = place.learner(tmp_path, replays=True, replay=settings)
-    for name, values in second._feed.state().items():
+    for name, values in second._feed.state([]).items():
         np.testing.assert_array_equal(before.state[f"replay/{name}"], values, err_msg=name)
     with running(second):
         until(lambda: second.progress.training_steps >= first.progress.training_steps + 5, what="five more")

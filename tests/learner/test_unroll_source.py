@@ -29,6 +29,8 @@ from corral.protocol import (
 )
 from corral.protocol.unrolls import unroll_spec
 from learner import UnrollSource
+from learner.feed import FreshFeed
+from learner.unroll_source import Account
 from tests.support.raw import RawPeer, body
 
 LENGTH = 2
@@ -57,9 +59,15 @@ class FakeServer(RawPeer):
         return body(Welcome, frames)
 
     def parcel(
-        self, sequence: int, *numbers: int, steps: int = 0, episodes: list[list[float]] | None = None
+        self,
+        sequence: int,
+        *numbers: int,
+        steps: int = 0,
+        episodes: list[list[float]] | None = None,
+        held: int = 0,
+        held_before: int = 0,
     ) -> list[bytes]:
-        manifest = UnrollManifest(len(numbers), steps, episodes or [])
+        manifest = UnrollManifest(len(numbers), steps, episodes or [], held, held_before)
         frames = [pack_control(MessageType.UNROLLS, self.identity, sequence, manifest)]
         for leaf in PARTS["time"].values():
             frames.append(np.tile(np.array(numbers, leaf.dtype), (LENGTH + 1, 1)).tobytes())
@@ -395,15 +403,19 @@ def test_a_learner_that_goes_on_accepts_nothing_again_and_counts_what_was_lost(
     server, other = (stack.enter_context(FakeServer(address, identity)) for identity in (2**64 - 1, 5))
     server.greet()
     other.greet()
-    assert server.deliver(1, 10, steps=3) == 1
-    assert server.deliver(2, 20, steps=4) == 2
+    assert server.deliver(1, 10, steps=3, held=3) == 1
+    assert server.deliver(2, 20, steps=4, held=4, held_before=3) == 2
     assert other.deliver(1, 11) == 1
-    cursors, steps, _ = first.position()
-    assert (cursors, steps) == ({2**64 - 1: 2, 5: 1}, 7)
-    assert server.deliver(3, 30) == 3  # accepted behind the checkpoint: lost with the learner
+    position = first.position()
+    accounts = position.accounts
+    assert accounts == {2**64 - 1: Account(2, held=7), 5: Account(1)}
+    assert (position.env_steps, position.steps_accepted) == (7, 7)
+    assert (
+        server.deliver(3, 30, held=5, held_before=7) == 3
+    )  # accepted behind the checkpoint: lost with the learner
     first.close()
 
-    with UnrollSource(address, queue=20, expect=PARTS, length=LENGTH, cursors=cursors) as second:
+    with UnrollSource(address, queue=20, expect=PARTS, length=LENGTH, accounts=accounts) as second:
         # Whoever does not know yet that this is another life is told so.
         assert other.refusal(*other.parcel(1, 11)).code == ErrorCode.EXPIRED
         # It never heard that 1 was accepted, and sends it again.
@@ -411,12 +423,40 @@ def test_a_learner_that_goes_on_accepts_nothing_again_and_counts_what_was_lost(
         assert other.deliver(1, 11) == 1
         assert other.deliver(2, 12) == 2
         assert server.greet(first_sequence=4).cursor == 3
-        assert second.position().cursors == {2**64 - 1: 3, 5: 2}
-        assert server.deliver(4, 40) == 4
+        assert second.steps_lost == 0  # how many there were is told with the next parcel
+        assert server.deliver(4, 40, held=6, held_before=12) == 4
+        assert second.steps_lost == 5
         assert sorted(numbers(second, 2)) == [12, 40]
         assert second.parcels_lost == 1
-        assert second.position().cursors == {2**64 - 1: 4, 5: 2}
+        assert second.position().accounts == {2**64 - 1: Account(4, held=18, lost=5), 5: Account(2)}
+        assert second.position().accounts[2**64 - 1].accepted == 13
         # All that a server had delivered which came behind the checkpoint is lost, too.
         late = stack.enter_context(FakeServer(address, 9))
         assert late.greet(first_sequence=5).cursor == 4
         assert second.parcels_lost == 5
+
+
+def test_what_waited_is_handed_out_again_by_the_next_life(address: str, stack: ExitStack) -> None:
+    with UnrollSource(address, queue=20, expect=PARTS, length=LENGTH) as first:
+        server = stack.enter_context(FakeServer(address, 3))
+        server.greet()
+        server.deliver(1, 1, 2, 3)
+        assert numbers(first, 1) == [1]
+        position = first.position()
+    feed = FreshFeed(first, 2)
+    state = feed.state(position.waiting)
+    with UnrollSource(address, queue=20, expect=PARTS, length=LENGTH, accounts=position.accounts) as second:
+        FreshFeed(second, 2).restore(state)
+        server.greet(first_sequence=2)
+        server.deliver(2, 4)
+        assert numbers(second, 3) == [2, 3, 4]
+
+
+def test_what_waited_and_does_not_fit_any_more_is_dropped_with_a_word(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaves = {name: leaf.zeros(LENGTH + 2, 5) for name, leaf in PARTS["time"].items()} | {"state/h": np.zeros(5)}
+    with UnrollSource(address, queue=20, expect=PARTS, length=LENGTH) as source:
+        FreshFeed(source, 2).restore({f"waiting/{name}": leaf for name, leaf in leaves.items()})
+        assert source.take(9, timeout_s=0) is None
+    assert "5 unrolls that waited for training are dropped" in caplog.text

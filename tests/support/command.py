@@ -45,7 +45,9 @@ class Workplace:
         (folder,) = (self.folder / "runs").iterdir()
         return folder
 
-    def corral(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def corral(
+        self, *arguments: str, timeout_s: float = 100, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """A `corral` command that ends by itself, with what it said."""
         return subprocess.run(
             ["corral", *arguments],
@@ -54,7 +56,7 @@ class Workplace:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=timeout_s,
         )
 
     def leftovers(self) -> list[str]:

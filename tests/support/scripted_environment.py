@@ -6,7 +6,10 @@ every stored step can be told from every other, and one that is lost, doubled, s
 
 from __future__ import annotations
 
+import mmap
+import os
 import secrets
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -42,6 +45,7 @@ class ScriptedEnvironment(gymnasium.Env):
         self._who = secrets.randbits(40)
         self._episode = -1
         self._step = 0
+        self._journal = _journal(self._who)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
@@ -51,6 +55,7 @@ class ScriptedEnvironment(gymnasium.Env):
 
     def step(self, action: int) -> Any:
         self._step += 1
+        self._journal[:] = self._journal[0] + 1, self._episode, self._step
         over = self._step == episode_length(self._who, self._episode)
         cut = is_truncated(self._who, self._episode)
         reward = reward_of(self._episode, self._step)
@@ -60,6 +65,26 @@ class ScriptedEnvironment(gymnasium.Env):
         return np.array([self._who, self._episode, self._step, action], np.int64)
 
 
+def _journal(who: int) -> np.ndarray:
+    """Steps done in all, and the latest one's episode and number: in a file that outlives the process, where
+    `SCRIPTED_JOURNAL` names a folder."""
+    folder = os.environ.get("SCRIPTED_JOURNAL")
+    if folder is None:
+        return np.zeros(3, np.int64)
+    with (Path(folder) / str(who)).open("w+b") as file:
+        file.write(bytes(24))
+        file.flush()
+        return np.frombuffer(mmap.mmap(file.fileno(), 24), np.int64)
+
+
+def read_journals(folder: Path) -> dict[int, tuple[int, int, int]]:
+    """Who -> what its environment's journal says."""
+    return {
+        int(path.name): tuple(np.frombuffer(path.read_bytes(), np.int64).tolist())  # type: ignore[misc]
+        for path in folder.iterdir()
+    }
+
+
 def make_vector(num_envs: int, mode: str = "NEXT_STEP", **_: Any) -> gymnasium.vector.VectorEnv:
     """Scripted environments in a vector that resets itself in the given way."""
     reset_mode = gymnasium.vector.AutoresetMode[mode]
@@ -67,6 +92,19 @@ def make_vector(num_envs: int, mode: str = "NEXT_STEP", **_: Any) -> gymnasium.v
 
 
 gymnasium.register("Scripted-v0", entry_point=ScriptedEnvironment, vector_entry_point=make_vector)
+
+
+def transitions(unroll: Unroll) -> np.ndarray:
+    """The transitions in a batch, int64 `[n, 3]`: who, episode, step. Raises `AssertionError` where rows lie in one
+    column that do not belong together."""
+    seen = unroll.observation["observation"]
+    before, after = seen[:-1], seen[1:]
+    last = unroll.step_type[:-1] == StepType.LAST
+    assert (before[..., 0] == after[..., 0]).all(), "two environments are spliced"
+    assert (after[..., 1] == before[..., 1] + last).all(), "two sessions are spliced, or an episode is lost"
+    assert (after[..., 2] == np.where(last, 0, before[..., 2] + 1)).all(), "a step is lost, doubled or shifted"
+    assert (after[..., 3] == np.where(last, -1, unroll.output["action"][:-1])).all(), "another action was done"
+    return after[~last][:, :3]
 
 
 class Witness:
