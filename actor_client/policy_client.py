@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +16,10 @@ import numpy as np
 import zmq
 
 from actor_client.answers import unpack_answer
-from actor_client.line import Line
+from actor_client.line import LATER, Line
 from corral.protocol import (
     ErrorCode,
+    Header,
     Hello,
     MessageType,
     ProtocolError,
@@ -118,8 +119,21 @@ class PolicyClient:
         sequence = next(self._sequence)
         head = pack_header(MessageType.INFER, 0, sequence, rows=rows)
         frames = [head, *(to_frame(leaf) for leaf in leaves.values())]
-        header, frame = line.ask(frames, 0, sequence)
+        header, frame = self._ask_until_served(line, frames, sequence)
         return unpack_answer(header, frame, outputs)[1]
+
+    def _ask_until_served(
+        self, line: Line, frames: Sequence[bytes | memoryview], sequence: int
+    ) -> tuple[Header, bytes]:
+        """Ask, and ask again while the server has no weights yet, or is about to make room for another one."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return line.ask(frames, 0, sequence)
+            except ProtocolError as error:
+                if error.code not in LATER or time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_S)
 
     def _as_leaves(self, observation: Mapping[str, Any] | Any, spec: Spec) -> dict[str, np.ndarray]:
         if not isinstance(observation, Mapping):
@@ -139,18 +153,10 @@ class PolicyClient:
 
     def _greet(self) -> tuple[Spec, Spec, int]:
         line = self._line()
-        deadline = time.monotonic() + self._timeout_s
+        sequence = next(self._sequence)
+        hello = pack_control(MessageType.HELLO, 0, sequence, Hello("client"))
         try:
-            while True:
-                sequence = next(self._sequence)
-                hello = pack_control(MessageType.HELLO, 0, sequence, Hello("client"))
-                try:
-                    _, frame = line.ask([hello], 0, sequence)
-                    break
-                except ProtocolError as error:
-                    if error.code is not ErrorCode.NOT_READY or time.monotonic() > deadline:
-                        raise
-                    time.sleep(RETRY_S)
+            _, frame = self._ask_until_served(line, [hello], sequence)
         finally:
             line.close()
         welcome = unpack_control(Welcome, frame)

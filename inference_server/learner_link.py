@@ -77,6 +77,10 @@ class LearnerLink(threading.Thread):
       engine, outbox: shared with the serving thread.
       keys: a server's, where the learner has keys.
       wake_server: makes the serving thread look for news.
+
+    Attributes:
+      welcomed: whether a learner has welcomed us, and neither said goodbye nor forgotten us since.
+      parted: whether the last word of the learner was its goodbye: what waits for it waits for another one.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class LearnerLink(threading.Thread):
         self.identity = secrets.randbits(64)
         self.weights_address = weights_address
         self.welcomed = False
+        self.parted = False
         self.refused = 0
         self.failure = ""
         # A context of its own: libzmq looks names up in the context's I/O thread, and a learner's name that nobody
@@ -229,9 +234,13 @@ class LearnerLink(threading.Thread):
             log.info("the learner has welcomed us: %d unrolls may wait for it", welcome.window)
             self._outbox.window = welcome.window
             self._outbox.accept(welcome.cursor)
-            self.welcomed = True
+            self.welcomed, self.parted = True, False
             self.failure = ""
             self._resend_at = 0.0
+            self._wake_server()
+        elif header.type == MessageType.BYE and self.welcomed:
+            log.info("the learner has left")
+            self.welcomed, self.parted = False, True
             self._wake_server()
         elif header.type == MessageType.ERROR:
             failure = unpack_control(Failure, head).error()

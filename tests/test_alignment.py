@@ -29,9 +29,9 @@ class Run:
         self.publisher = stack.enter_context(WeightPublisher(self._weights))
         self.witness = Witness()
 
-    def start_server(self, lease_s: float = 10) -> Process:
+    def start_server(self, lease_s: float = 10, drain_s: float = 5) -> Process:
         module = "tests.support.scripted_server"
-        arguments = (self.address, self.intake, self._weights, str(lease_s))
+        arguments = (self.address, self.intake, self._weights, str(lease_s), str(drain_s))
         return self._stack.enter_context(process("-m", module, *arguments))
 
     def start_actor(

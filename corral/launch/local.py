@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from corral.launch.clock import process_started
 from corral.launch.errors import USER_ERROR
 from corral.launch.evaluations import Evaluations
 from corral.launch.experiment import Experiment
 from corral.launch.folder import LOGS, RESULT, begin, hold, make_run_folder
+from corral.launch.interrupts import Interrupts
 from corral.launch.lifeline import grace_of
 from corral.launch.log_watch import LogWatch
 from corral.launch.poller import Fetch, StatusPoller
@@ -28,9 +26,6 @@ from corral.launch.watcher import PERIOD_S, Watcher
 
 _PATIENCE_S = 0.02
 """Seconds between two looks at the processes."""
-
-_TWICE_S = 0.3
-"""Seconds within which two signals are one."""
 
 Commands = Callable[[str, Path, Path, int], list[str]]
 """Role, run folder, socket folder and number, to the command that starts the process."""
@@ -70,20 +65,25 @@ def run_locally(
         summary.parent.mkdir(parents=True, exist_ok=True)
         with open(summary, "a"):
             pass  # better to fail now than when all is done
-    return LocalRun(experiment, resume, commands, fetch).run(summary, plain)
+    # From here on there are things to take away again, whatever signal comes.
+    with Interrupts() as interrupts:
+        return LocalRun(experiment, resume, commands, fetch, interrupts).run(summary, plain)
 
 
 class LocalRun:
     """The processes of one run and what is known of them."""
 
     def __init__(
-        self, experiment: Experiment, resume: Path | None, commands: Commands, fetch: Fetch | None
+        self,
+        experiment: Experiment,
+        resume: Path | None,
+        commands: Commands,
+        fetch: Fetch | None,
+        interrupts: Interrupts,
     ) -> None:
         self._experiment = experiment
-        self._signal = 0
-        self._signalled = 0.0
+        self._interrupts = interrupts
         self._steps_before: int | None = None
-        self._hurried = False
         self._sockets = make_socket_folder()
         try:
             local = local_addresses(experiment, self._sockets)
@@ -101,21 +101,20 @@ class LocalRun:
 
     def run(self, summary: Path | None, plain: bool) -> int:
         """See `run_locally`."""
-        with self._signals():
-            watcher = Watcher(self._folder, open_view(plain))
-            try:
-                watcher.view.note(f"everything goes to {self._folder}")
-                for child in self._children.values():
-                    child.start()
-                outcome = self._watch(watcher)
-                progress = self._final_progress()
-            finally:
-                watcher.view.close()
-                self._end()
-            watcher.end(progress)
-            if outcome.code == USER_ERROR:
-                self._undo()
-            return conclude(self._folder, progress, outcome, summary)
+        watcher = Watcher(self._folder, open_view(plain))
+        try:
+            watcher.view.note(f"everything goes to {self._folder}")
+            for child in self._children.values():
+                child.start()
+            outcome = self._watch(watcher)
+            progress = self._final_progress()
+        finally:
+            watcher.view.close()
+            self._end()
+        watcher.end(progress)
+        if outcome.code == USER_ERROR:
+            self._undo()
+        return conclude(self._folder, progress, outcome, summary)
 
     def _make_children(self, commands: Commands) -> dict[str, Child]:
         # The two that import TensorFlow first: everything waits for them.
@@ -129,7 +128,7 @@ class LocalRun:
                 name,
                 commands(role, self._folder, self._sockets, number),
                 self._folder / LOGS / f"{name}.log",
-                grace_s=grace_of(role),
+                grace_s=grace_of(role, self._experiment.server.drain_s),
                 lock=self._lock.fileno(),
             )
             for name, role, number in names
@@ -140,9 +139,9 @@ class LocalRun:
         self._poller.start()
         due = 0.0
         while True:
-            if self._signal:
+            if self._interrupts.number:
                 watcher.view.note("stopping; the learner writes its last checkpoint (once more: at once, without)")
-                return Outcome(128 + self._signal, "stopped")
+                return Outcome(128 + self._interrupts.number, "stopped")
             for child in self._children.values():
                 outcome = self._look_at(child, watcher.view)
                 if outcome is not None:
@@ -205,35 +204,15 @@ class LocalRun:
         return self._progress(elapsed)
 
     def _end(self) -> None:
-        """End every process: actors first, then the learner with all that it got, then the server."""
+        """End every process: actors first, then the server, which brings the learner what is complete, then it."""
         self._poller.stop()
         learner, server = self._children["learner"], self._children["server"]
         actors = [child for child in self._children.values() if child not in (learner, server)]
         # Without a learner there is nothing to save, and so no order to keep.
-        groups = [actors, [learner], [server]] if learner.alive else [[*actors, learner, server]]
+        groups = [actors, [server], [learner]] if learner.alive else [[*actors, learner, server]]
         for group in groups:
-            end(group, lambda: self._hurried)
+            end(group, lambda: self._interrupts.hurried)
         shutil.rmtree(self._sockets, ignore_errors=True)
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Take SIGINT, SIGTERM and SIGHUP as requests to end; a second one ends the processes at once."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            # Takes no lock: what it interrupts may hold it (and so no threading.Event).
-            # One Ctrl-C can arrive twice: from the terminal, and from whoever wraps this command.
-            if self._signal and time.monotonic() - self._signalled > _TWICE_S:
-                self._hurried = True
-            if not self._signal:
-                self._signal, self._signalled = number, time.monotonic()
-
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        previous = {number: signal.signal(number, note) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 def _crash(child: Child, code: int) -> str:

@@ -80,7 +80,8 @@ class Progress:
     def complaints(self) -> list[str]:
         """What server and learner last found wrong, newest last."""
         errors = self.server.get("last_errors") or []
-        texts = [*errors, self.server.get("learner_failure"), self.learner.get("last_refusal")]
+        told = (self.server.get("learner_failure"), self.learner.get("last_refusal"))
+        texts = [*errors, *told, self.learner.get("checkpoint_failure")]
         return [str(text) for text in texts if text]
 
 

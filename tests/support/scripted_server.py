@@ -1,22 +1,26 @@
-"""A server process with the scripted agent: `python -m tests.support.scripted_server ADDRESS UNROLLS WEIGHTS`."""
+"""A server process with the scripted agent.
+
+`python -m tests.support.scripted_server ADDRESS UNROLLS WEIGHTS [LEASE_S [DRAIN_S]]`
+"""
 
 from __future__ import annotations
 
-import signal
 import sys
 
+from corral.launch.roles import serve
+from corral.launch.stopping import StopRequest
+from corral.protocol.sockets import remove_socket_files
 from inference_server import BatchingSettings, InferenceServer, ServerSettings
 from tests.support.scripted_agent import ScriptedAgent
 
 if __name__ == "__main__":
-    address, unrolls, weights, *lease = sys.argv[1:]
+    address, unrolls, weights, *seconds = sys.argv[1:]
+    stop = StopRequest(last_act=remove_socket_files)
+    stop.install()
     settings = ServerSettings(
         address=address,
         max_environments=64,
-        lease_s=float(lease[0]) if lease else 10.0,
         batching=BatchingSettings(max_size=16),
+        **dict(zip(("lease_s", "drain_s"), map(float, seconds), strict=False)),
     )
-    server = InferenceServer(settings, ScriptedAgent, learner=(unrolls, weights))
-    signal.signal(signal.SIGTERM, lambda *_: server.stop())
-    server.warm()
-    server.run()
+    sys.exit(serve(InferenceServer(settings, ScriptedAgent, learner=(unrolls, weights)), stop))
