@@ -231,7 +231,8 @@ class LearnerLink(threading.Thread):
                 self._wake_server()
         elif header.type == MessageType.WELCOME:
             welcome = unpack_control(Welcome, head)
-            log.info("the learner has welcomed us: %d unrolls may wait for it", welcome.window)
+            if not self.welcomed:  # every greeting that waited for the learner is answered
+                log.info("the learner has welcomed us: %d unrolls may wait for it", welcome.window)
             self._outbox.window = welcome.window
             self._outbox.accept(welcome.cursor)
             self.welcomed, self.parted = True, False

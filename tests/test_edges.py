@@ -172,7 +172,8 @@ def test_an_environment_that_hangs_ends_its_actor_and_frees_its_slots(edge: Edge
 
         # Whoever starts it again finds it well.
         again = start(0.5)
-        until(lambda: source.next(1, timeout_s=1), what="unrolls")
+        steps = edge.status()["env_steps"]
+        until(lambda: source.next(1, timeout_s=1) and edge.status()["env_steps"] > steps + 50, what="steps")
         assert again.end() == 0
 
         # Without a limit it stays; a request to stop ends it all the same.

@@ -315,9 +315,17 @@ def figures_of(address: str) -> dict[str, Any]:
 
 
 def test_a_full_disk_costs_checkpoints_and_nothing_else(place: Place, tmp_path: Path) -> None:
-    """A real learner: its disk fills up, and empties; its folder goes, and is back; it is killed, and goes on."""
+    """A real learner: its disk fills up, and empties; its folder is read-only for a while; it is killed, and goes on."""
     run, limit = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
-    checkpoints = run / "checkpoints"
+    checkpoints, disk, link = run / "checkpoints", tmp_path / "disk", tmp_path / "link"
+
+    def lead_to(folder: Path) -> None:
+        link.symlink_to(folder)
+        link.replace(checkpoints)  # in one step
+
+    run.mkdir()
+    disk.mkdir()
+    lead_to(disk)
     options = (
         "--run-folder",
         str(run),
@@ -355,12 +363,10 @@ def test_a_full_disk_costs_checkpoints_and_nothing_else(place: Place, tmp_path: 
         resource.prlimit(learner.popen.pid, resource.RLIMIT_FSIZE, limit)
         goes_on("room again", failed=False)
 
-        # What stands in the folder's place cannot be written into.
-        checkpoints.rename(tmp_path / "away")
-        checkpoints.touch()
-        assert "Not a directory" in goes_on("no folder", failed=True)["checkpoint_failure"]
-        checkpoints.unlink()
-        (tmp_path / "away").rename(checkpoints)
+        # Now its folder is one that nobody writes into.
+        lead_to(Path("/sys"))
+        goes_on("a read-only folder", failed=True)
+        lead_to(disk)
         last = goes_on("the folder again", failed=False)
         assert last["checkpoints_failed"] > full["checkpoints_failed"]
         learner.kill()
