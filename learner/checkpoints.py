@@ -119,8 +119,8 @@ def load_newest(folder: Path) -> tuple[Path, Checkpoint] | None:
             log.error("passed over: %s", error)
     if paths:
         raise CheckpointError(
-            f"none of the {len(paths)} checkpoints in {folder} can be used: all are damaged, as the log says. Put one "
-            "back from a backup, or begin anew in another folder"
+            f"none of the {len(paths)} checkpoints in {folder} can be used: all are damaged; the log says how. Put "
+            "one back from a backup, or begin anew in another folder"
         )
     return None
 

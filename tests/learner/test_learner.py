@@ -315,7 +315,7 @@ def figures_of(address: str) -> dict[str, Any]:
 
 
 def test_a_full_disk_costs_checkpoints_and_nothing_else(place: Place, tmp_path: Path) -> None:
-    """A real learner: its disk fills up, and empties; its folder is read-only for a while; it is killed, and goes on."""
+    """A real learner: its disk fills up, and empties; its folder is read-only for a while; it is killed."""
     run, limit = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
     checkpoints, disk, link = run / "checkpoints", tmp_path / "disk", tmp_path / "link"
 
