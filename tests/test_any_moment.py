@@ -115,7 +115,9 @@ def end_a_run(place: Workplace, seed: int) -> float:
         took = time.monotonic() - begun
         said.seek(0)
         output = said.read()
-    assert code == 128 + signal.SIGTERM or (code == -signal.SIGTERM and early), f"{told}: exit code {code}\n{output}"
+    assert code == 128 + signal.SIGTERM or (code == -signal.SIGTERM and early), (
+        f"{told}: exit code {code}\n{output}"
+    )
     assert "Traceback" not in output, f"{told}\n{output}"
     assert place.leftovers() == [], f"{told}\n{output}"
     return took

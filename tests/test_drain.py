@@ -24,7 +24,6 @@ from corral.protocol import (
     fetch_status,
     pack_control,
     pack_header,
-    spec_to_wire,
     unpack_header,
 )
 from tests.support.processes import Process, until, until_serving
@@ -32,7 +31,7 @@ from tests.support.raw import RawPeer, body
 from tests.support.scripted_agent import ScriptedAgent
 from tests.test_alignment import Run
 
-SPEC = ScriptedAgent().spec
+AGENT = ScriptedAgent()
 ROWS = np.arange(8, dtype=np.int64).reshape(2, 4)
 
 
@@ -48,17 +47,6 @@ def status(run: Run) -> dict[str, Any]:
     return figures
 
 
-def hello(environments: int) -> Hello:
-    assert SPEC.action is not None
-    return Hello(
-        "actor",
-        environments=environments,
-        first_environment=1000,
-        observation=spec_to_wire(SPEC.observation),
-        action=spec_to_wire({"action": SPEC.action}),
-    )
-
-
 def step(token: int, sequence: int, flags: RowFlags = RowFlags.FIRST) -> list[bytes]:
     """Two rows."""
     table = np.array([(0.0, 0, flags), (0.0, 1, flags)], ROW)
@@ -66,7 +54,7 @@ def step(token: int, sequence: int, flags: RowFlags = RowFlags.FIRST) -> list[by
 
 
 def join(peer: RawPeer) -> int:
-    _, frames = peer.ask(pack_control(MessageType.HELLO, 77, 1, hello(2)))
+    _, frames = peer.ask(pack_control(MessageType.HELLO, 77, 1, AGENT.hello(2, 1000)))
     return int(body(Welcome, frames).session)
 
 
@@ -102,7 +90,9 @@ def test_everything_that_came_is_answered_and_all_that_is_complete_is_accepted(r
         # Nothing new is taken in; what was answered is answered again.
         assert actor.refusal(*step(token, 2, RowFlags(0))).code == ErrorCode.DRAINING
         assert actor.ask(*step(token, 1))[1] == first
-        assert client.refusal(pack_control(MessageType.HELLO, 78, 1, hello(2))).code == ErrorCode.DRAINING
+        assert (
+            client.refusal(pack_control(MessageType.HELLO, 78, 1, AGENT.hello(2, 1000))).code == ErrorCode.DRAINING
+        )
         assert client.refusal(pack_control(MessageType.HELLO, 0, 1, Hello("client"))).code == ErrorCode.DRAINING
         infer = (pack_header(MessageType.INFER, 0, 6, rows=2), ROWS.tobytes())
         assert client.refusal(*infer).code == ErrorCode.DRAINING
@@ -130,37 +120,38 @@ def test_everything_that_came_is_answered_and_all_that_is_complete_is_accepted(r
     run.see(500)
     assert later.result(20)["action"].shape == (2,)
 
-    # A second signal does not wait for a learner that takes nothing.
+    # A learner that leaves is not waited for.
     begin_to_block(run)
     another.popen.terminate()
     until(lambda: not status(run)["ready"], what="a drain")
-    another.popen.terminate()
-    assert another.popen.wait(20) == 128 + signal.SIGTERM
-    assert not Path(run.address.removeprefix("ipc://")).exists()
+    assert another.popen.poll() is None
+    run.source.close()
+    assert_lost(another, "the learner had left")
     assert [actor.end() for actor in actors] == [0, 0]
 
 
-def ended(server: Process, said: str) -> None:
-    """It has ended by itself, in order, and told what was lost."""
+def assert_lost(server: Process, why: str) -> None:
+    """It ends by itself, in order, and tells what was lost."""
     assert server.popen.wait(20) == 0
-    assert said in server.output
-    assert "complete unrolls were not accepted, and are lost" in server.output
+    assert "complete unrolls were not accepted, and are lost: " + why in server.output
 
 
-def test_a_drain_ends_at_its_deadline_and_with_its_learner(run: Run) -> None:
+@pytest.mark.long
+def test_a_drain_ends_at_its_deadline_and_at_a_second_signal(run: Run) -> None:
     server = run.start_server(drain_s=0.2)
     run.publish()
     until_serving(run.address)
-    run.start_actor("SINGLE")
+    actor = run.start_actor("SINGLE")
     begin_to_block(run)
     server.popen.terminate()
-    ended(server, "it took too long (server.drain_s)")
+    assert_lost(server, "it took too long (server.drain_s)")
 
     patient = run.start_server(drain_s=60)
     until_serving(run.address)
     begin_to_block(run)
     patient.popen.terminate()
     until(lambda: not status(run)["ready"], what="a drain")
-    assert patient.popen.poll() is None
-    run.source.close()
-    ended(patient, "the learner had left")
+    patient.popen.terminate()
+    assert patient.popen.wait(20) == 128 + signal.SIGTERM
+    assert not Path(run.address.removeprefix("ipc://")).exists()
+    assert actor.end() == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,11 @@ import pytest
 from corral.protocol import (
     AddressError,
     ErrorCode,
-    Hello,
     MessageType,
     Welcome,
     fetch_status,
     pack_control,
     pack_header,
-    spec_to_wire,
 )
 from learner import UnrollSource, WeightPublisher
 from tests.support.processes import Process, process, until
@@ -35,6 +34,18 @@ MOST = 16
 """Environments of the scripted server, in all and in one session."""
 
 
+HANGING = """
+[environment]
+id = "tests.support.scripted_environment:HangingEnvironment"
+kwargs = {{ after = 20 }}
+[actor]
+environments = 2
+step_timeout_s = {timeout_s}
+[server]
+address = "{server}"
+"""
+
+
 class Edge:
     """Addresses in a folder of the test's own, and processes that may come in any order."""
 
@@ -44,11 +55,19 @@ class Edge:
         self._stack = stack
         self.witness = Witness()
 
-    def start_server(self) -> Process:
+    @cached_property
+    def server_process(self) -> Process:
+        """The server of all tests, which is started when it is first asked for."""
         return self._start("scripted_server", self.server, self.unrolls, self.weights)
 
     def start_actor(self, environments: int = 1) -> Process:
         return self._start("scripted_actor", self.server, "SINGLE", str(environments), "0.5")
+
+    def start_hanging_actor(self, timeout_s: float) -> Process:
+        """Two environments that hang in their 21st step."""
+        file = self.folder / f"hanging-{timeout_s}.toml"
+        file.write_text(HANGING.format(timeout_s=timeout_s, server=self.server))
+        return self._stack.enter_context(process("-m", "corral.cli", "actor", str(file)))
 
     def _start(self, module: str, *arguments: str) -> Process:
         module = f"tests.support.{module}"
@@ -76,27 +95,19 @@ class Edge:
             self.witness.see(unroll)
 
 
-@pytest.fixture
-def edge(tmp_path: Path) -> Iterator[Edge]:
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     with ExitStack() as stack:
-        yield Edge(tmp_path, stack)
-
-
-def hello(environments: int) -> Hello:
-    assert AGENT.spec.action is not None
-    return Hello(
-        "actor",
-        environments=environments,
-        first_environment=-1,
-        observation=spec_to_wire(AGENT.spec.observation),
-        action=spec_to_wire({"action": AGENT.spec.action}),
-    )
+        edge = Edge(tmp_path_factory.mktemp("edge"), stack)
+        yield edge
+        assert edge.server_process.end() == 0
+        assert not [path for path in edge.folder.iterdir() if path.is_socket()]
 
 
 def test_nobody_waits_for_ever_whoever_is_there(edge: Edge) -> None:
     # An actor alone, then a server without a learner, then a learner: the first to come is waited for by all.
     actor = edge.start_actor()
-    server = edge.start_server()
+    assert edge.server_process.popen.poll() is None
     until(lambda: edge.status().get("errors", {}).get(ErrorCode.NOT_READY), what="an actor that asks")
     assert not edge.status()["ready"]
     assert not edge.status()["learner_found"]
@@ -116,7 +127,7 @@ def test_nobody_waits_for_ever_whoever_is_there(edge: Edge) -> None:
         with RawPeer(edge.server) as crowd:
             tokens = []
             for nonce in range(1, SLOTS // MOST + 1):
-                _, frames = crowd.ask(pack_control(MessageType.HELLO, nonce, 1, hello(MOST)))
+                _, frames = crowd.ask(pack_control(MessageType.HELLO, nonce, 1, AGENT.hello(MOST)))
                 tokens.append(body(Welcome, frames).session)
             assert edge.status()["environments"] == SLOTS
             late = edge.start_actor(4)
@@ -138,47 +149,21 @@ def test_nobody_waits_for_ever_whoever_is_there(edge: Edge) -> None:
         until(lambda: (unroll := source.next(1, 1)) and (unroll.version == 1).all(), what="unrolls of its policy")
     assert edge.status()["weights_refused"] == 0
     assert late.end() == 0
-    assert server.end() == 0
-    assert not list(edge.folder.iterdir())
-
-
-HANGING = """
-[environment]
-id = "tests.support.scripted_environment:make_hanging"
-kwargs = {{ after = 20, flag = "{flag}" }}
-[actor]
-environments = 2
-step_timeout_s = {timeout_s}
-[server]
-address = "{server}"
-"""
 
 
 def test_an_environment_that_hangs_ends_its_actor_and_frees_its_slots(edge: Edge) -> None:
-    def start(timeout_s: float) -> Process:
-        file = edge.folder / f"hanging-{timeout_s}.toml"
-        file.write_text(HANGING.format(flag=edge.folder / "hung", timeout_s=timeout_s, server=edge.server))
-        return edge._stack.enter_context(process("-m", "corral.cli", "actor", str(file)))
-
-    server = edge.start_server()
-    with UnrollSource(edge.unrolls, queue=8) as source, WeightPublisher(edge.weights) as publisher:
+    assert edge.server_process.popen.poll() is None
+    with UnrollSource(edge.unrolls, queue=64), WeightPublisher(edge.weights) as publisher:
         publisher.publish(AGENT.weights(1))
-        hanging = start(0.5)
+        hanging, patient = edge.start_hanging_actor(0.5), edge.start_hanging_actor(0)
         assert hanging.popen.wait(60) == 1
         assert "hangs in its environments" in hanging.output
         assert "in step" in hanging.output  # where
-        # Not when the lease ends, which takes ten seconds: a successor finds room at once.
-        until(lambda: edge.status()["environments"] == 0, 5, "the goodbye")
-
-        # Whoever starts it again finds it well.
-        again = start(0.5)
-        steps = edge.status()["env_steps"]
-        until(lambda: source.next(1, timeout_s=1) and edge.status()["env_steps"] > steps + 50, what="steps")
-        assert again.end() == 0
+        # At once, and not when the lease ends, which takes ten seconds.
+        until(lambda: edge.status()["environments"] == 2, 5, "the goodbye")
 
         # Without a limit it stays; a request to stop ends it all the same.
-        (edge.folder / "hung").unlink()
-        patient = start(0)
-        until(lambda: (edge.folder / "hung").exists(), what="a hanging environment")
+        until(lambda: edge.status()["env_steps"] >= 40, what="an environment that hangs")
+        assert patient.popen.poll() is None
         assert patient.end() == 0
-    assert server.end() == 0
+        until(lambda: edge.status()["environments"] == 0, 5, "the goodbye")

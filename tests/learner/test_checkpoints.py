@@ -169,7 +169,7 @@ for version in range(first, first + 100_000):
 
 def test_whenever_it_is_killed_the_newest_is_whole(tmp_path: Path) -> None:
     version = 0
-    for turn in range(8):
+    for turn in range(4):
         with subprocess.Popen(
             [sys.executable, "-c", SAVING, str(tmp_path), str(version + 1)], stdout=subprocess.PIPE, text=True
         ) as saving:

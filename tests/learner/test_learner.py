@@ -289,6 +289,9 @@ def test_a_folder_that_cannot_be_written_costs_the_files_and_not_the_training(
     learner = place.learner(tmp_path / "file" / "run", checkpoint_every_s=1e-6)
     with caplog.at_level(logging.ERROR), running(learner) as results:
         until(lambda: learner.progress.training_steps >= 5, what="five training steps")
+        figures = figures_of(place.unrolls)
+        assert figures["checkpoints_failed"] >= 5
+        assert "no checkpoint could be written" in figures["checkpoint_failure"]
     assert (results[0].checkpoint, results[0].policy) == ("", "")
     said = [record.message for record in caplog.records]
     assert sum("no checkpoint could be written" in line for line in said) >= 5
@@ -314,7 +317,10 @@ def figures_of(address: str) -> dict[str, Any]:
     return fetch_status(address, 10) or {}
 
 
-def test_a_full_disk_costs_checkpoints_and_nothing_else(place: Place, tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_full_disk_costs_checkpoints_and_nothing_else(
+    place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A real learner: its disk fills up, and empties; its folder is read-only for a while; it is killed."""
     run, limit = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
     checkpoints, disk, link = run / "checkpoints", tmp_path / "disk", tmp_path / "link"
@@ -374,14 +380,13 @@ def test_a_full_disk_costs_checkpoints_and_nothing_else(place: Place, tmp_path: 
     # The newest may have been torn: the one before is gone on from.
     *_, before, newest = sorted(checkpoints.glob("*.npz"))
     newest.write_bytes(newest.read_bytes()[:-1])
-    with process("-m", "corral.cli", "learner", str(place.file), *options) as learner:
-        progress = load(before).progress
+    progress = load(before).progress
+    with running(place.learner(run)):
         figures = until(lambda: figures_of(place.unrolls), what="a learner")
-        assert figures["env_steps_before"] == progress["env_steps"]
-        assert figures["epoch"] > progress["epoch"]
-        assert figures["training_steps"] >= progress["training_steps"]
-        assert f"passed over: {newest} is damaged" in learner.output
-        assert learner.end() == 0
+    assert figures["env_steps_before"] == progress["env_steps"]
+    assert figures["epoch"] > progress["epoch"]
+    assert figures["training_steps"] >= progress["training_steps"]
+    assert f"passed over: {newest} is damaged" in caplog.text
 
 
 def test_unrolls_of_another_length_are_refused_and_end_nothing(place: Place, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -62,27 +61,18 @@ class ScriptedEnvironment(gymnasium.Env):
         return np.array([self._who, self._episode, self._step, action], np.int64)
 
 
-def make_hanging(after: int, flag: str = "") -> gymnasium.Env:
-    """A scripted environment whose step does not come back, once it has been stepped `after` times.
+class HangingEnvironment(ScriptedEnvironment):
+    """One that does not come back from a step, once it has been stepped `after` times."""
 
-    Args:
-      flag: a file: where it exists nothing hangs; whatever hangs makes it first.
-    """
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self._left = after
 
-    class Hanging(ScriptedEnvironment):
-        def __init__(self) -> None:
-            super().__init__()
-            self._left = after
-
-        def step(self, action: int) -> Any:
-            self._left -= 1
-            if self._left < 0 and not (flag and Path(flag).exists()):
-                if flag:
-                    Path(flag).touch()
-                threading.Event().wait()
-            return super().step(action)
-
-    return Hanging()
+    def step(self, action: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            threading.Event().wait()
+        return super().step(action)
 
 
 def make_vector(num_envs: int, mode: str = "NEXT_STEP", **_: Any) -> gymnasium.vector.VectorEnv:
