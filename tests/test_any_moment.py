@@ -86,7 +86,7 @@ def test_a_process_ends_in_order_whenever_it_is_asked(roles: Roles, role: str) -
         assert code == 0 or (code == -signal.SIGTERM and early), told
         assert "Traceback" not in victim.output, told
         assert not [name for name in roles.of[role] if roles.sockets[name].exists()], told
-    print(f"{role}: {TURNS} times; the longest took {longest:.1f} s")
+        print(f"{role}: {seed + 1} times; the longest took {longest:.1f} s", flush=True)
     assert [other.popen.poll() for other in others] == [None, None], [other.output for other in others]
 
 
@@ -96,7 +96,7 @@ def test_a_run_ends_in_order_whenever_it_is_asked() -> None:
     for seed in range(TURNS):
         with workplace() as place:
             longest = max(longest, end_a_run(place, seed))
-    print(f"corral run: {TURNS} times; the longest took {longest:.1f} s")
+        print(f"corral run: {seed + 1} times; the longest took {longest:.1f} s", flush=True)
 
 
 def end_a_run(place: Workplace, seed: int) -> float:

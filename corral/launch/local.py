@@ -192,7 +192,8 @@ class LocalRun:
             # Those of our first learner: what comes after is done in our time, by whichever.
             self._steps_before = int(learner["env_steps_before"])
         run, before = self._experiment.run, self._steps_before or 0
-        return Progress(run, elapsed_s, figures.get("server", {}), learner, before)
+        restarts = sum(child.restarts for child in self._children.values())
+        return Progress(run, elapsed_s, figures.get("server", {}), learner, before, restarts)
 
     def _final_progress(self) -> Progress:
         """How the run stands at its end: the server still knows, but not for long."""
