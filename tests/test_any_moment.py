@@ -91,33 +91,37 @@ def test_a_process_ends_in_order_whenever_it_is_asked(roles: Roles, role: str) -
 
 
 @pytest.mark.timeout(600)
-def test_a_run_ends_in_order_whenever_it_is_asked() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_run_leaves_nothing_whenever_it_is_ended(number: signal.Signals) -> None:
     longest = 0.0
     for seed in range(TURNS):
         with workplace() as place:
-            longest = max(longest, end_a_run(place, seed))
-        print(f"corral run: {seed + 1} times; the longest took {longest:.1f} s", flush=True)
+            longest = max(longest, end_a_run(place, seed, number))
+        print(f"corral run, {number.name}: {seed + 1} times; the longest took {longest:.1f} s", flush=True)
 
 
-def end_a_run(place: Workplace, seed: int) -> float:
-    """How many seconds a run takes to end that is asked to at a random moment."""
+def end_a_run(place: Workplace, seed: int, number: signal.Signals) -> float:
+    """How many seconds a run takes to end that gets a signal at a random moment, all of its processes included."""
     with tempfile.TemporaryFile("w+") as said, subprocess.Popen(
         ["corral", "run", "examples/cartpole.toml", "--set", "run.target_return=1000"],
         cwd=place.folder, env=place.environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
     ) as run:  # fmt: skip
         told = f"seed {seed}, after {wait_for_a_moment(seed, run.pid):.2f} s"
         begun, early = time.monotonic(), not takes_over(run.pid)
-        run.terminate()
+        run.send_signal(number)
         try:
             code = run.wait(PATIENCE_S)
         finally:
             run.kill()
-        took = time.monotonic() - begun
         said.seek(0)
         output = said.read()
-    assert code == 128 + signal.SIGTERM or (code == -signal.SIGTERM and early), (
-        f"{told}: exit code {code}\n{output}"
-    )
+    if number == signal.SIGKILL:
+        # Its processes notice that it has gone, and end by themselves.
+        until(lambda: not place.leftovers(), PATIENCE_S, f"{told}: the end of everything")
+    took = time.monotonic() - begun
+    in_order = number == signal.SIGTERM and code == 128 + number
+    at_once = (number == signal.SIGKILL or early) and code == -number
+    assert in_order or at_once, f"{told}: exit code {code}\n{output}"
     assert "Traceback" not in output, f"{told}\n{output}"
     assert place.leftovers() == [], f"{told}\n{output}"
     return took
