@@ -60,7 +60,8 @@ def join(peer: RawPeer) -> int:
 
 def begin_to_block(run: Run) -> None:
     """Take no unrolls any more, until the server makes its actors wait."""
-    until(lambda: status(run)["blocked"], what="a block")
+    # As many as the learner's window: before it has told that, a single one blocks.
+    until(lambda: status(run)["blocked"] and status(run)["unrolls_waiting"] >= 64, what="a block")
 
 
 def test_everything_that_came_is_answered_and_all_that_is_complete_is_accepted(run: Run) -> None:
@@ -99,7 +100,7 @@ def test_everything_that_came_is_answered_and_all_that_is_complete_is_accepted(r
         later = pool.submit(patient.infer, ROWS)
         figures = status(run)
     assert not figures["ready"]
-    assert figures["unrolls_waiting"] >= 64  # as many as the learner's window
+    assert figures["unrolls_waiting"] >= 64
     complete = figures["unrolls_accepted"] + figures["unrolls_waiting"]
     assert server.popen.poll() is None
 
