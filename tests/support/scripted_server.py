@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from corral.launch.leaving import leave
 from corral.launch.roles import serve
 from corral.launch.stopping import StopRequest
 from corral.protocol.sockets import remove_socket_files
@@ -23,4 +24,4 @@ if __name__ == "__main__":
         batching=BatchingSettings(max_size=16),
         **dict(zip(("lease_s", "drain_s"), map(float, seconds), strict=False)),
     )
-    sys.exit(serve(InferenceServer(settings, ScriptedAgent, learner=(unrolls, weights)), stop))
+    leave(serve(InferenceServer(settings, ScriptedAgent, learner=(unrolls, weights)), stop))
