@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import zmq
 from actor_client.answers import unpack_answer
 from actor_client.backoff import Backoff
 from actor_client.heartbeat import Heartbeat
-from actor_client.line import Line, UnansweredError
+from actor_client.line import LATER, Line, UnansweredError
 from actor_client.settings import ActorSettings
 from corral.protocol import (
     ENDED,
@@ -26,6 +27,7 @@ from corral.protocol import (
     Spec,
     TensorSpec,
     Welcome,
+    open_dealer,
     pack_control,
     pack_header,
     spec_from_wire,
@@ -38,7 +40,8 @@ from corral.protocol.tensors import check_rows, to_frame
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.05
-LATER = (ErrorCode.NOT_READY, ErrorCode.BUSY, ErrorCode.DRAINING)
+LINGER_MS = 200
+"""Milliseconds for which a goodbye may take to leave."""
 
 
 class SessionLostError(Exception):
@@ -180,8 +183,18 @@ class ActorSession:
         self._stop_heartbeat()
         if self._token:
             self._line.tell(pack_header(MessageType.BYE, self._token, 0))
-        self._line.close(linger_ms=200)
+        self._line.close(LINGER_MS)
         self._context.term()
+
+    def abandon(self) -> None:
+        """End the session from another thread than its own, which hangs: its slots are free at once."""
+        if not self._token:
+            return
+        with zmq.Context() as context:
+            line = open_dealer(context, self._address, self._keys)
+            with suppress(zmq.Again):
+                line.send(pack_header(MessageType.BYE, self._token, 0), zmq.NOBLOCK)
+            line.close(LINGER_MS)
 
     def _frames(self, rows: Rows) -> list[bytes | memoryview]:
         count = check_rows(rows.observation, self._observation)

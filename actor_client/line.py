@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 
 import zmq
 
-from corral.protocol import Failure, Header, MessageType, open_dealer, unpack_control, unpack_header
+from corral.protocol import ErrorCode, Failure, Header, MessageType, open_dealer, unpack_control, unpack_header
 from corral.protocol.keys import Caller
+
+LATER = (ErrorCode.NOT_READY, ErrorCode.BUSY, ErrorCode.DRAINING)
+"""Refusals after which the same request may be granted a little later."""
 
 
 class UnansweredError(TimeoutError):

@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +17,10 @@ import zmq
 
 from actor_client.answers import unpack_answer
 from actor_client.backoff import Backoff
-from actor_client.line import Line
+from actor_client.line import LATER, Line
 from corral.protocol import (
     ErrorCode,
+    Header,
     Hello,
     MessageType,
     ProtocolError,
@@ -32,8 +33,6 @@ from corral.protocol import (
 )
 from corral.protocol.keys import Role, caller
 from corral.protocol.tensors import check_rows, to_frame
-
-RETRY_S = 0.05
 
 
 class PolicyClient:
@@ -119,20 +118,28 @@ class PolicyClient:
     def _ask(self, line: Line, leaves: Mapping[str, np.ndarray], outputs: Spec) -> dict[str, np.ndarray]:
         rows = len(next(iter(leaves.values())))
         frames = [to_frame(leaf) for leaf in leaves.values()]
+
+        def message(sequence: int) -> list[bytes | memoryview]:
+            return [pack_header(MessageType.INFER, 0, sequence, rows=rows), *frames]
+
+        header, frame = self._ask_until_served(line, message)
+        return unpack_answer(header, frame, outputs)[1]
+
+    def _ask_until_served(
+        self, line: Line, message: Callable[[int], list[bytes | memoryview]]
+    ) -> tuple[Header, bytes]:
+        """Ask, and ask again, ever more seldom, while the server is busy, drains, or has no weights yet."""
         backoff, deadline = Backoff(), time.monotonic() + self._timeout_s
         while True:
             # A number of its own for each try: the refusal of an earlier one may come late.
             sequence = next(self._sequence)
-            head = pack_header(MessageType.INFER, 0, sequence, rows=rows)
             try:
-                header, frame = line.ask([head, *frames], 0, sequence)
+                return line.ask(message(sequence), 0, sequence)
             except ProtocolError as error:
                 pause_s = backoff.next_s()
-                if error.code is not ErrorCode.BUSY or time.monotonic() + pause_s > deadline:
+                if error.code not in LATER or time.monotonic() + pause_s > deadline:
                     raise
                 time.sleep(pause_s)
-            else:
-                return unpack_answer(header, frame, outputs)[1]
 
     def _as_leaves(self, observation: Mapping[str, Any] | Any, spec: Spec) -> dict[str, np.ndarray]:
         if not isinstance(observation, Mapping):
@@ -152,18 +159,11 @@ class PolicyClient:
 
     def _greet(self) -> tuple[Spec, Spec, int]:
         line = self._line()
-        deadline = time.monotonic() + self._timeout_s
+        hello = Hello("client")
         try:
-            while True:
-                sequence = next(self._sequence)
-                hello = pack_control(MessageType.HELLO, 0, sequence, Hello("client"))
-                try:
-                    _, frame = line.ask([hello], 0, sequence)
-                    break
-                except ProtocolError as error:
-                    if error.code is not ErrorCode.NOT_READY or time.monotonic() > deadline:
-                        raise
-                    time.sleep(RETRY_S)
+            _, frame = self._ask_until_served(
+                line, lambda sequence: [pack_control(MessageType.HELLO, 0, sequence, hello)]
+            )
         finally:
             line.close()
         welcome = unpack_control(Welcome, frame)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +13,13 @@ from actor_client.actor_session import ActorSession, SessionLostError
 from actor_client.environments import make_group
 from actor_client.line import UnansweredError
 from actor_client.settings import ActorSettings, EnvironmentSettings
+from actor_client.watchdog import Watchdog
 from corral.protocol.keys import Role, caller
 
 log = logging.getLogger(__name__)
+
+LEAVE_S = 4.0
+"""Seconds for which the environments may keep an actor that was told to stop."""
 
 
 def run_actor(
@@ -26,10 +30,11 @@ def run_actor(
     first_environment: int | None = None,
     seed: int = 0,
     keys: Path | str | None = None,
-    stop: threading.Event | None = None,
+    stopping: Callable[[], bool] = lambda: False,
     on_session: Callable[[bool], None] = lambda has_one: None,
+    on_hang: Callable[[float], None] = lambda seconds: None,
 ) -> None:
-    """Run one actor until `stop` is set.
+    """Run one actor until `stopping` says so.
 
     A server that is away, not ready or full is waited for; one that has forgotten the session is joined again,
     and every environment begins anew.
@@ -41,7 +46,12 @@ def run_actor(
       first_environment: the run-wide number of the first environment; None lets the server choose.
       seed: of the run; each environment's own seed is drawn from it and its number.
       keys: the folder of this actor's keys, where the server has keys.
+      stopping: asked after every step, and while waiting: whether to stop.
       on_session: told True when a session begins and False when it ends.
+      on_hang: told, on another thread, that the environments have not come back for longer than
+        `actor.step_timeout_s`, or than `LEAVE_S` once it was told to stop: the seconds so far. By then the session
+        is over. What should happen to the process is the caller's to say; if the environments come back after all,
+        they begin anew in another session.
 
     Raises:
       BadEnvironmentError: the environment cannot be made.
@@ -50,45 +60,57 @@ def run_actor(
       ProtocolError: the server will not have this actor.
       UnansweredError: `actor.give_up_after_s` have passed without an answer.
     """
-    stop = stop or threading.Event()
     own = caller(keys, Role.ACTOR, towards=Role.SERVER)
-    group = make_group(environment, actor.environments)
-    session = ActorSession(
-        address,
-        group.observation,
-        group.action,
-        actor,
-        environments=group.size,
-        environment=environment.label,
-        first_environment=first_environment,
-        keys=own,
-        stopping=stop.is_set,
-    )
-    try:
-        session.join()
-        numbers = f"{session.first_environment} to {session.first_environment + group.size - 1}"
-        log.info("joined %s with environments %s of %s", address, numbers, environment.label)
-        on_session(True)
-        rows = group.reset(environment_seeds(seed, session.first_environment, group.size))
-        while not stop.is_set():
-            try:
-                action = session.step(rows)
-            except SessionLostError as lost:
-                log.warning("joining %s again: %s", address, lost)
-                on_session(False)
-                session.join()
-                log.info("joined again, with environments from %d on", session.first_environment)
-                on_session(True)
-                rows = group.reset(None)
-                continue
-            rows = group.step(rows.environment, action)
-    except UnansweredError:
-        if not stop.is_set():
-            raise
-    finally:
-        on_session(False)
-        session.leave()
-        group.close()
+    session: ActorSession | None = None
+
+    def limit_s() -> float:
+        return LEAVE_S if stopping() else actor.step_timeout_s or math.inf
+
+    def hangs(seconds: float) -> None:
+        log.error("%s has not come back for %.0f s (actor.step_timeout_s)", environment.label, seconds)
+        if session is not None:
+            session.abandon()
+        on_hang(seconds)
+
+    with Watchdog(limit_s, hangs) as watchdog:
+        group = watchdog.call(make_group, environment, actor.environments)
+        session = ActorSession(
+            address,
+            group.observation,
+            group.action,
+            actor,
+            environments=group.size,
+            environment=environment.label,
+            first_environment=first_environment,
+            keys=own,
+            stopping=stopping,
+        )
+        try:
+            session.join()
+            numbers = f"{session.first_environment} to {session.first_environment + group.size - 1}"
+            log.info("joined %s with environments %s of %s", address, numbers, environment.label)
+            on_session(True)
+            seeds = environment_seeds(seed, session.first_environment, group.size)
+            rows = watchdog.call(group.reset, seeds)
+            while not stopping():
+                try:
+                    action = session.step(rows)
+                except SessionLostError as lost:
+                    log.warning("joining %s again: %s", address, lost)
+                    on_session(False)
+                    session.join()
+                    log.info("joined again, with environments from %d on", session.first_environment)
+                    on_session(True)
+                    rows = watchdog.call(group.reset, None)
+                    continue
+                rows = watchdog.call(group.step, rows.environment, action)
+        except UnansweredError:
+            if not stopping():
+                raise
+        finally:
+            on_session(False)
+            session.leave()
+            watchdog.call(group.close)
 
 
 def environment_seeds(seed: int, first_environment: int, count: int) -> list[int]:

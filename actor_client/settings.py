@@ -55,6 +55,9 @@ class ActorSettings:
     """Seconds without an answer until a request is sent again."""
     give_up_after_s: float = 0.0
     """Seconds without any answer until the actor gives up; 0 tries for ever."""
+    step_timeout_s: float = 300.0
+    """Seconds that making, resetting or stepping the environments may take, until the actor's process is ended for
+    hanging, and started again by whoever started it; 0 waits for ever."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.processes <= 100_000:
@@ -65,3 +68,5 @@ class ActorSettings:
             raise ValueError(f"resend_after_s must be more than 0 seconds, not {self.resend_after_s}")
         if self.give_up_after_s < 0:
             raise ValueError(f"give_up_after_s must be 0 or more seconds, not {self.give_up_after_s}")
+        if self.step_timeout_s < 0:
+            raise ValueError(f"step_timeout_s must be 0 or more seconds, not {self.step_timeout_s}")

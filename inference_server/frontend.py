@@ -21,6 +21,9 @@ from inference_server.rows import Rows
 
 log = logging.getLogger(__name__)
 
+LINGER_MS = 500
+"""Milliseconds for which the last answers may take to leave: to a peer that reads nothing they never do."""
+
 _NOBLOCK = int(zmq.NOBLOCK)
 _FIRST_OF_TWO = int(zmq.NOBLOCK | zmq.SNDMORE)
 
@@ -118,8 +121,8 @@ class Frontend:
         self.send(routing, pack_control(MessageType.ERROR, session, sequence, body))
 
     def close(self) -> None:
-        """Close the socket and remove its file, if it has one."""
+        """Close the socket, once its last answers have left, and remove its file, if it has one."""
         if self._gate is not None:
             self._gate.close()
-        self._socket.close()
+        self._socket.close(LINGER_MS)
         remove_socket_file(self.address)

@@ -12,7 +12,7 @@ from inference_server.batch import Batch, Request
 from inference_server.batcher import Reason
 from inference_server.engine import Engine, Leaves
 from inference_server.frontend import Frontend
-from inference_server.service import Service
+from inference_server.service import Service, leaving
 from inference_server.settings import BatchingSettings
 from inference_server.stats import Stats
 
@@ -44,6 +44,8 @@ class InferService(Service[Leaves]):
 
     def receive(self, routing: bytes, header: Header, head: bytes) -> None:
         """Take the rows of an INFER in. Raises `ProtocolError`."""
+        if self._draining:
+            raise leaving()
         rows = header.rows
         if len(head) != HEADER_BYTES or header.ended:
             raise ProtocolError(ErrorCode.MALFORMED, "INFER has a header and observation frames, nothing else")

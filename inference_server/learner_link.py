@@ -82,7 +82,8 @@ class LearnerLink(threading.Thread):
 
     Attributes:
       identity: the random number by which the learner knows whose parcels it gets.
-      welcomed: whether the learner that is there now has said WELCOME.
+      welcomed: whether the learner that is there now has welcomed us, and neither said goodbye nor forgotten us since.
+      parted: whether the last word of the learner was its goodbye: what waits for it waits for another one.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class LearnerLink(threading.Thread):
         self.identity = secrets.randbits(64)
         self.weights_address = weights_address
         self.welcomed = False
+        self.parted = False
         self.refused = 0
         self.failure = ""
         # A context of its own: libzmq looks names up in the context's I/O thread, and a learner's name that nobody
@@ -243,12 +245,17 @@ class LearnerLink(threading.Thread):
                 self._wake_server()
         elif header.type == MessageType.WELCOME:
             welcome = unpack_control(Welcome, head)
-            log.info("the learner has welcomed us: %d unrolls may wait for it", welcome.window)
+            if not self.welcomed:  # every greeting that waited for the learner is answered
+                log.info("the learner has welcomed us: %d unrolls may wait for it", welcome.window)
             self._outbox.window = welcome.window
             self._outbox.accept(welcome.cursor)
-            self.welcomed = True
+            self.welcomed, self.parted = True, False
             self.failure = ""
             self._resend_at = 0.0
+            self._wake_server()
+        elif header.type == MessageType.BYE and self.welcomed:
+            log.info("the learner has left")
+            self.welcomed, self.parted = False, True
             self._wake_server()
         elif header.type == MessageType.ERROR:
             failure = unpack_control(Failure, head).error()

@@ -76,6 +76,11 @@ class Outbox:
         return self._when_full == "block" and self._held >= self._window
 
     @property
+    def unaccepted_unrolls(self) -> int:
+        """Unrolls that wait here, to be sent or to be accepted."""
+        return self._held
+
+    @property
     def unsent(self) -> bool:
         """Whether unrolls wait to be sent."""
         return bool(self._waiting)

@@ -41,6 +41,7 @@ from inference_server.infer_service import InferService
 from inference_server.learner_link import LearnerLink
 from inference_server.ledger import Ledger
 from inference_server.outbox import Outbox
+from inference_server.service import leaving
 from inference_server.sessions import Session, Sessions
 from inference_server.settings import ServerSettings
 from inference_server.slots import Slots
@@ -52,6 +53,8 @@ from inference_server.unrolls import UnrollAssembler
 log = logging.getLogger(__name__)
 
 HOUSEKEEPING_S = 0.25
+PATIENCE_S = 0.01
+"""Seconds between two looks at what the learner has accepted, while the server drains."""
 DRAIN_MESSAGES = 4096
 """Messages read before batches are looked at: a flood delays answers by so much at most."""
 DRAIN_REFUSALS = 256
@@ -100,7 +103,7 @@ class InferenceServer:
         self._batching = settings.batching
         self._environment = environment
         self._clock = clock
-        self._stopping = False
+        self._stopping = self._draining = False
         self._waker = Waker()
         # Bound before anything is built: a taken address is told at once, and early actors wait in the queue.
         self._gate = Gate(keys, Role.SERVER) if keys else None
@@ -155,6 +158,7 @@ class InferenceServer:
         sys.setswitchinterval(1e-4)
         if self._link is not None:
             self._link.start()
+        served = False  # who is asked to stop before owes nobody an answer
         try:
             while not self._stopping:
                 self._wait()
@@ -162,13 +166,41 @@ class InferenceServer:
                 self._receive_all()
                 self._dispatch()
                 self._keep_house()
+                served = True
+            if served:
+                self._drain()
         finally:
             self._close()
 
     def stop(self) -> None:
-        """Make `run` return soon. From any thread or signal handler; more than once is fine."""
+        """Make `run` drain and return: within `drain_s` seconds and a batch.
+
+        From any thread or signal handler; more than once is fine.
+        """
         self._stopping = True
         self._waker.wake()
+
+    def _drain(self) -> None:
+        """Answer all that has come, refuse what comes now, and wait until the learner has what is complete."""
+        deadline = self._clock() + self._settings.drain_s
+        self._receive_all()
+        self._draining = True
+        for service in (self._step, self._infer):
+            if service is not None:
+                service.drain()
+        self._receive_all()
+        link, outbox = self._link, self._outbox
+        while link is not None and outbox.unaccepted_unrolls and not link.parted and self._clock() < deadline:
+            if outbox.unsent:
+                link.notice()
+            self._wait(PATIENCE_S)
+            self._engine.flip()
+            self._receive_all()
+        if outbox.unaccepted_unrolls:
+            why = (
+                "the learner had left" if link is not None and link.parted else "it took too long (server.drain_s)"
+            )
+            log.warning("%d complete unrolls were not accepted, and are lost: %s", outbox.unaccepted_unrolls, why)
 
     def _close(self) -> None:
         self._engine.close()
@@ -180,11 +212,11 @@ class InferenceServer:
         self._frontend.close()
         self._context.destroy(linger=0)
 
-    def _wait(self) -> None:
+    def _wait(self, longest_s: float = HOUSEKEEPING_S) -> None:
         """Sleep until there is news, or a batch falls due."""
         if self._frontend.pending() or any(service.due() for service in self._services):
             return
-        waits = [HOUSEKEEPING_S, *(service.wait_s() for service in self._services)]
+        waits = [longest_s, *(service.wait_s() for service in self._services)]
         # select, since zmq's own poll counts in whole milliseconds and timeouts are given in microseconds.
         timeout = min(wait for wait in waits if wait is not None)
         select.select([self._frontend.fileno, self._waker.fileno()], [], [], timeout)
@@ -279,6 +311,8 @@ class InferenceServer:
         hello.check_version()
         if hello.role == "actor":
             self._check_actor(hello)  # what will never fit is told now, not when there are weights
+        if self._draining:
+            raise leaving()
         self._check_ready()
         token = first_environment = 0
         outputs = self._spec.outputs
@@ -402,7 +436,7 @@ class InferenceServer:
         figures = self._stats.figures() | {
             "role": "server",
             "identity": f"{self._link.identity:016x}" if self._link else "",
-            "ready": self._engine.ready,
+            "ready": self._engine.ready and not self._draining,
             "environment": self._environment,
             "timeout_us": (self._step or self._infer).timeout_us,
             "timeout_auto": self._batching.timeout_us == "auto",
@@ -417,6 +451,7 @@ class InferenceServer:
             "traces": self._engine.traces,
             "blocked": self._outbox.blocked,
             "unrolls_accepted": self._outbox.accepted_unrolls,
+            "unrolls_waiting": self._outbox.unaccepted_unrolls,
             "unrolls_shed": self._outbox.shed_unrolls,
             "learner_found": self._link is None or self._link.welcomed,
             "learner_failure": self._link.failure if self._link else "",

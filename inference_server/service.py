@@ -19,6 +19,11 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
+def leaving() -> ProtocolError:
+    """Why a server that drains takes in nothing more."""
+    return ProtocolError(ErrorCode.DRAINING, "this server is about to leave: ask again, until another one is here")
+
+
 class Service(Generic[Result]):
     """Batches of one kind of request. Subclasses receive them, act, deliver what came of it, and tell a failure."""
 
@@ -36,6 +41,7 @@ class Service(Generic[Result]):
         self._clock = clock
         self._spec = engine.agent.spec
         self._queue = BatchQueue(Batcher(settings, clock), self._spec.observation)
+        self._draining = False
 
     def configure(self, settings: BatchingSettings) -> None:
         """Batch by these settings from now on."""
@@ -50,6 +56,12 @@ class Service(Generic[Result]):
     def waiting_rows(self) -> int:
         """Rows that wait for a batch to take them along."""
         return self._queue.batcher.rows
+
+    def drain(self) -> None:
+        """Answer all that waits, whatever it waits for, and take in nothing more."""
+        self._draining = True
+        while self._queue.batcher.requests:
+            self.run(Reason.IDLE)
 
     def run(self, reason: Reason) -> None:
         """Compute the first batch and answer it."""

@@ -8,6 +8,8 @@ from typing import Literal
 
 WAITING_BATCHES = 4
 """Full batches of INFER that wait unless it is said otherwise: they keep the model busy, and nobody for long."""
+MOST_DRAIN_S = 60.0
+"""Longest `server.drain_s`: whoever started the server has to wait for it."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ class ServerSettings:
     """Most environments at once, over all actors: one slot each."""
     lease_s: float = 10.0
     """Seconds without a word from an actor until its slots are freed."""
+    drain_s: float = 5.0
+    """Seconds for which a server that was asked to stop waits at most, until the learner has accepted every unroll
+    that is complete; 0 waits for none."""
     batching: BatchingSettings = field(default_factory=BatchingSettings)
     unrolls: UnrollSettings = field(default_factory=UnrollSettings)
 
@@ -78,3 +83,5 @@ class ServerSettings:
             raise ValueError(f"max_environments must be 1 to 1000000, not {self.max_environments}")
         if not 0.1 <= self.lease_s <= 86_400:
             raise ValueError(f"lease_s must be 0.1 to 86400 seconds, not {self.lease_s}")
+        if not 0 <= self.drain_s <= MOST_DRAIN_S:
+            raise ValueError(f"drain_s must be 0 to {MOST_DRAIN_S:g} seconds, not {self.drain_s}")

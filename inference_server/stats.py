@@ -49,8 +49,9 @@ class Stats:
     def error(self, code: str, text: str) -> None:
         """An ERROR was sent."""
         self.errors[code] += 1
-        # Every actor asks again and again until the first weights are here; a setting is told to who would set it.
-        if code not in (ErrorCode.NOT_READY, ErrorCode.SETTING):
+        # Every actor asks again and again until the first weights are here, or another server; a setting is told to
+        # who would set it.
+        if code not in (ErrorCode.NOT_READY, ErrorCode.DRAINING, ErrorCode.SETTING):
             self.last_errors.append(f"{code}: {text}")
 
     def tick(self) -> None:

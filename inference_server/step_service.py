@@ -15,7 +15,7 @@ from inference_server.frontend import Frontend
 from inference_server.ledger import Ledger
 from inference_server.noise import uniforms
 from inference_server.outbox import Outbox
-from inference_server.service import Service
+from inference_server.service import Service, leaving
 from inference_server.sessions import Admission, Session, Sessions
 from inference_server.settings import BatchingSettings
 from inference_server.slots import Slots
@@ -71,6 +71,8 @@ class StepService(Service[Steps]):
         admission = sessions.admit(session, header.sequence)
         sessions.touch(session, routing)
         if admission is Admission.NEW:
+            if self._draining:
+                raise leaving()
             self._take_in(session, header, head)
         elif admission is Admission.ANSWERED:
             self._frontend.send(routing, session.reply)

@@ -15,9 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from corral.protocol import ProtocolError
+from corral.protocol.weights import check_finite
+
 log = logging.getLogger(__name__)
 
 SUFFIX = ".npz"
+REPLAY = "replay/"
+"""What the names of a replay's leaves begin with: what it holds was observed, and may be no number."""
 
 
 class CheckpointError(ValueError):
@@ -78,7 +83,11 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
 
 
 def load(path: Path) -> Checkpoint:
-    """The checkpoint in `path`. Raises `CheckpointError` for a file that is torn, damaged or none of ours."""
+    """The checkpoint in `path`.
+
+    Raises:
+      CheckpointError: the file is torn, damaged or none of ours, or what it holds are no numbers to go on from.
+    """
     digest, _, body = path.read_bytes().partition(b"\n")
     if digest != _digest(body):
         raise CheckpointError(f"{path} is damaged: its checksum does not match")
@@ -88,12 +97,16 @@ def load(path: Path) -> Checkpoint:
             progress = json.loads(archive["progress"].tobytes())
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is no checkpoint: {error}") from error
+    try:
+        check_finite({name: leaf for name, leaf in state.items() if not name.startswith(REPLAY)})
+    except ProtocolError as error:
+        raise CheckpointError(f"{path} cannot be gone on from: {error.text}") from error
     return Checkpoint(state, progress)
 
 
 def load_newest(folder: Path) -> tuple[Path, Checkpoint] | None:
-    """The newest checkpoint in `folder` that is whole, or None where there is none; damaged ones are passed over,
-    with a warning.
+    """The newest checkpoint in `folder` that can be gone on from, or None where there is none; damaged ones are
+    passed over, with an error in the log.
 
     Raises:
       CheckpointError: there are some, and all are damaged.
@@ -106,8 +119,8 @@ def load_newest(folder: Path) -> tuple[Path, Checkpoint] | None:
             log.error("passed over: %s", error)
     if paths:
         raise CheckpointError(
-            f"none of the {len(paths)} checkpoints in {folder} can be used: all are damaged. Put one back from a "
-            "backup, or begin anew in another folder"
+            f"none of the {len(paths)} checkpoints in {folder} can be used: all are damaged; the log says how. Put "
+            "one back from a backup, or begin anew in another folder"
         )
     return None
 

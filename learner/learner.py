@@ -16,8 +16,9 @@ from corral.agents import Agent, AgentSpec, load_backend
 from corral.agents.settings import OptimizerSettings
 from corral.protocol import ProtocolError
 from corral.protocol.unrolls import unroll_spec
+from corral.protocol.weights import check_finite
 from learner import checkpoints
-from learner.checkpoints import Checkpoint, CheckpointError
+from learner.checkpoints import REPLAY, Checkpoint, CheckpointError
 from learner.feed import Feed, FreshFeed, ReplayFeed
 from learner.policy_file import save_policy
 from learner.progress import Progress
@@ -33,7 +34,6 @@ CHECKPOINTS = "checkpoints"
 REFUSALS = 20
 """Training steps in a row that may not be finite until the nets are taken for the cause."""
 _LEAST_QUEUE = 8
-_REPLAY = "replay/"
 
 
 class DivergedError(RuntimeError):
@@ -111,7 +111,8 @@ class Learner:
         self._refusals = 0
         self._rollbacks = 0
         self._saved_at = clock()
-        self._checkpoint = ""
+        self._checkpoint = self._checkpoint_failure = ""
+        self._checkpoints_failed = 0
         self._feed_figures: dict[str, Any] = {}
         self.progress = Progress(target_return)
         spec = agent.spec
@@ -282,8 +283,17 @@ class Learner:
             self._publish()
 
     def _save(self) -> None:
-        """Write a checkpoint; a disk that is full costs the checkpoint, never the training."""
+        """Write a checkpoint; a disk that is full costs the checkpoint, never the training.
+
+        What is not finite is not written: it would take the place of what can be gone back to.
+        """
         self._saved_at = self._clock()
+        state = self._trainer.state()
+        try:
+            check_finite(state)
+        except ProtocolError as error:
+            self._roll_back(error.text)
+            state = self._trainer.state()
         position = self._take_count()
         progress = self.progress.state() | {
             "policy_version": self._publisher.version,
@@ -293,15 +303,16 @@ class Learner:
             "random": random_state(),
         }
         replayed = self._feed.state(position.waiting)
-        checkpoint = Checkpoint(
-            {**self._trainer.state(), **{f"{_REPLAY}{name}": leaf for name, leaf in replayed.items()}}, progress
-        )
+        checkpoint = Checkpoint({**state, **{f"{REPLAY}{name}": leaf for name, leaf in replayed.items()}}, progress)
         try:
             keep = self._settings.keep_checkpoints
             self._checkpoint = str(checkpoints.save(self._folder / CHECKPOINTS, checkpoint, keep=keep))
+            self._checkpoint_failure = ""
             log.info("checkpoint %s at %d environment steps", self._checkpoint, self.progress.env_steps)
         except OSError as error:
-            log.error("no checkpoint could be written to %s: %s", self._folder, error)
+            self._checkpoints_failed += 1
+            self._checkpoint_failure = f"no checkpoint could be written to {self._folder}: {error}"
+            log.error("%s", self._checkpoint_failure)
 
     def _restore(self) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]]:
         """Go on from the newest checkpoint; its progress and replay, or nothing where there is none."""
@@ -341,6 +352,8 @@ class Learner:
                 "epoch": self._publisher.epoch,
                 "env_steps_before": self._steps_before,
                 "last_refusal": self._publisher.last_refusal,
+                "checkpoints_failed": self._checkpoints_failed,
+                "checkpoint_failure": self._checkpoint_failure,
             }
         )
 
@@ -354,8 +367,8 @@ def _queue(settings: LearnerSettings, spec: AgentSpec) -> int:
 
 def _split(checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What the trainer goes on from, and what the replay does, in a checkpoint."""
-    replayed = {name for name in checkpoint.state if name.startswith(_REPLAY)}
+    replayed = {name for name in checkpoint.state if name.startswith(REPLAY)}
     return (
         {name: leaf for name, leaf in checkpoint.state.items() if name not in replayed},
-        {name.removeprefix(_REPLAY): checkpoint.state[name] for name in replayed},
+        {name.removeprefix(REPLAY): checkpoint.state[name] for name in replayed},
     )

@@ -28,6 +28,9 @@ from corral.protocol.waker import Waker
 
 log = logging.getLogger(__name__)
 
+LINGER_MS = 200
+"""Milliseconds for which the last words may take to leave."""
+
 
 class Listener:
     """A ROUTER and its thread. Subclasses say what a message means, and what there is to do after messages.
@@ -85,6 +88,9 @@ class Listener:
         """What there is to do once messages have been handled, or `_waker` was woken."""
         raise NotImplementedError
 
+    def _part(self) -> None:
+        """Say what there is to say before the socket is closed."""
+
     def _listen(self) -> None:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
@@ -98,9 +104,10 @@ class Listener:
                 self._receive_all()
                 self._work()
         finally:
+            self._part()
             if self._gate is not None:
                 self._gate.close()
-            self._socket.close()
+            self._socket.close(LINGER_MS)
             remove_socket_file(self.address)
             self._context.destroy(linger=0)
             self._waker.close()

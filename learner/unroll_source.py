@@ -372,6 +372,10 @@ class UnrollSource(Listener):
         self.env_steps += manifest.steps
         self._waiting_episodes += [(float(value), int(length)) for value, length in manifest.episodes]
 
+    def _part(self) -> None:
+        for identity, server in self._servers.items():
+            self._send(server.routing, [pack_header(MessageType.BYE, identity, server.cursor)])
+
     def _acknowledge(self, identity: int, server: _Server) -> None:
         self._send(server.routing, [pack_header(MessageType.ACCEPTED, identity, server.account.cursor)])
 

@@ -22,12 +22,14 @@ from corral.protocol import (
     unpack_control,
 )
 from corral.protocol.limits import QUEUED_VERSIONS
-from corral.protocol.weights import check_finite, pack_weights
+from corral.protocol.weights import check_finite, in_epoch, pack_weights
 from learner.listener import Listener
 
 log = logging.getLogger(__name__)
 
 RESEND_AFTER_S = 5.0
+LAST_EPOCH = 2**63
+"""No learner's: what claims to be later does not count."""
 
 
 @dataclass
@@ -52,7 +54,8 @@ class WeightPublisher(Listener):
       insecure: listen on an address that other machines can reach, without keys.
       keys: the folder of the learner's keys; whoever connects must have keys too.
       epoch: of this learner's life; servers refuse what is older than what they hold. The default counts
-        milliseconds, so that a learner that starts later is a later one.
+        milliseconds, so that a learner that starts later is a later one. Where the clock was set back meanwhile,
+        the first word of a server that holds a later one makes this one later still.
       version: the last one that an earlier life of this learner published; counting goes on from there.
       clock: seconds, monotonic.
 
@@ -78,6 +81,7 @@ class WeightPublisher(Listener):
         self.last_refusal = ""
         self._clock = clock
         self._peers: dict[int, _Peer] = {}
+        self._acted = False
         self._lock = threading.Lock()
         self._frames: list[bytes | memoryview] = []
         self._thread.start()
@@ -100,7 +104,7 @@ class WeightPublisher(Listener):
         check_finite(weights)
         frames = pack_weights(self.epoch, version, weights)
         with self._lock:
-            self._frames, self.version = frames, version
+            self._frames, self.version = in_epoch(self.epoch, frames), version
         self._waker.wake()
         return version
 
@@ -114,6 +118,7 @@ class WeightPublisher(Listener):
             hello = unpack_control(Hello, head)
             hello.check_version()
             held = (hello.epoch, header.sequence)
+            self._come_after(hello.epoch)
             peer = self._peers.setdefault(header.session, _Peer(routing, held))
             if peer.routing != routing:
                 # The server's connection is a new one: what was on its way on the old one is lost.
@@ -130,6 +135,7 @@ class WeightPublisher(Listener):
             # The answer to anything else is late or doubled, and what was sent since is still on its way.
             peer.sent = None
         if header.type == MessageType.TAKEN:
+            self._acted = True
             peer.held = max(peer.held, answered)
         elif header.type == MessageType.ERROR:
             failure = unpack_control(Failure, head)
@@ -138,6 +144,17 @@ class WeightPublisher(Listener):
             log.error("a server refused version %d: %s", header.sequence, failure.text)
         else:
             raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"no messages of type {header.type} here")
+
+    def _come_after(self, epoch: int) -> None:
+        """Make this learner's epoch later than a server's, whatever the clocks said: unless its weights have acted,
+        for then a later learner has taken its place."""
+        self._acted = self._acted or epoch == self.epoch
+        if self._acted or not self.epoch < epoch < LAST_EPOCH:
+            return
+        log.warning("a server holds weights of epoch %d, later than this one's: the clock was set back", epoch)
+        with self._lock:
+            self.epoch = epoch + 1
+            self._frames = in_epoch(self.epoch, self._frames)
 
     def _work(self) -> None:
         with self._lock:

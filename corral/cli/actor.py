@@ -38,11 +38,15 @@ def actor(
     ] = None,
 ) -> None:
     """Start one actor: it steps environments with the actions of the server's policy."""
+    from corral.launch.stopping import StopRequest
+
+    stop = StopRequest()
+    stop.install()  # before anything slow
+
     from corral.launch.experiment import load_experiment
     from corral.launch.logs import log_to_stderr
     from corral.launch.readiness import ready_mark
     from corral.launch.roles import run_actor
-    from corral.launch.stopping import StopRequest
     from corral.launch.whereabouts import find_server
 
     log_to_stderr()
@@ -54,7 +58,5 @@ def actor(
         "security.keys": keys,
     }
     loaded = load_experiment(experiment, with_options(overrides, options))
-    stop = StopRequest()
-    stop.install()
     code = run_actor(loaded, stop, first_environment=first_environment, on_session=ready_mark(ready_file))
     raise typer.Exit(code)

@@ -32,11 +32,16 @@ def learner(
 
     Exits with 0 when the target is reached or it was asked to stop, 1 at the step limit.
     """
+    from corral.launch.stopping import StopRequest
+    from corral.protocol.sockets import remove_socket_files
+
+    stop = StopRequest(last_act=remove_socket_files)
+    stop.install()  # before anything slow
+
     from corral.launch.experiment import load_experiment
     from corral.launch.folder import make_run_folder
     from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
-    from corral.launch.stopping import StopRequest
     from corral.launch.threads import choose_threads_for
     from corral.launch.training import train
 
@@ -50,8 +55,6 @@ def learner(
         "run.folder": folder,
     }
     loaded = load_experiment(experiment, with_options(overrides, options))
-    stop = StopRequest()
-    stop.install()
     choose_threads_for(loaded)
     import_keras()
     raise typer.Exit(train(loaded, run_folder or make_run_folder(loaded), stop))

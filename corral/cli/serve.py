@@ -29,13 +29,18 @@ def serve(
     insecure: Insecure = False,
 ) -> None:
     """Serve a saved Keras model: `PolicyClient(address).infer(rows)` from any number of threads and processes."""
+    from corral.launch.stopping import StopRequest
+    from corral.protocol.sockets import remove_socket_files
+
+    stop = StopRequest(last_act=remove_socket_files)
+    stop.install()  # before anything slow
+
     from corral.launch.errors import UserError
     from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
     from corral.launch.roles import saved_agent
     from corral.launch.roles import serve as serve_until_stopped
     from corral.launch.scheduling import wake_without_preempting
-    from corral.launch.stopping import StopRequest
     from corral.launch.threads import choose_threads_for_file
     from corral.launch.view import say
     from inference_server.settings import BatchingSettings, ServerSettings
@@ -49,8 +54,6 @@ def serve(
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from error
     if not policy.exists():
         raise UserError(f"{policy}: no such file; name a model that Keras saved, such as policy.keras")
-    stop = StopRequest()
-    stop.install()
     wake_without_preempting()
     choose_threads_for_file(policy)
     import_keras()

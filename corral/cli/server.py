@@ -30,11 +30,16 @@ def server(
     buckets: Buckets = None,
 ) -> None:
     """Start the inference server of a run: it answers actors and takes its weights from the learner."""
+    from corral.launch.stopping import StopRequest
+    from corral.protocol.sockets import remove_socket_files
+
+    stop = StopRequest(last_act=remove_socket_files)
+    stop.install()  # before anything slow
+
     from corral.launch.experiment import load_experiment
     from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
     from corral.launch.roles import run_server
-    from corral.launch.stopping import StopRequest
     from corral.launch.threads import choose_threads_for
     from corral.launch.view import say
 
@@ -42,8 +47,6 @@ def server(
     options = {"server.address": address, "server.insecure": insecure or None, "security.keys": keys}
     options |= batching_options(timeout_us, max_size, buckets)
     loaded = load_experiment(experiment, with_options(overrides, options))
-    stop = StopRequest()
-    stop.install()
     choose_threads_for(loaded)
     import_keras()
     raise typer.Exit(run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}")))

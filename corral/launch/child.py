@@ -18,6 +18,7 @@ from corral.launch.lifeline import grace_of, sweep, watch
 from corral.launch.logs import log_to_stderr
 from corral.launch.stopping import StopRequest
 from corral.launch.workdir import put_working_directory_on_path
+from inference_server.settings import MOST_DRAIN_S
 
 if TYPE_CHECKING:
     from corral.launch.experiment import Experiment
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
 
     stop = StopRequest(last_act=clean)
     stop.install()
-    watch(stop, on_lost, grace_of(role))
+    watch(stop, on_lost, grace_of(role, MOST_DRAIN_S))  # the experiment, which says how long, is not read yet
     put_working_directory_on_path()
     log_to_stderr()
     try:

@@ -16,9 +16,11 @@ LEARNER_GRACE_S = 60.0
 """The same for a learner: a training step, and a checkpoint of a large network."""
 
 
-def grace_of(role: str) -> float:
-    """Seconds that a process of `role` has to stop by itself."""
-    return LEARNER_GRACE_S if role == "learner" else GRACE_S
+def grace_of(role: str, drain_s: float) -> float:
+    """Seconds that a process of `role` has to stop by itself; a server drains for `drain_s` of them."""
+    if role == "learner":
+        return LEARNER_GRACE_S
+    return GRACE_S + drain_s if role == "server" else GRACE_S
 
 
 def watch(stop: StopRequest, on_lost: Callable[[], None], grace_s: float, pipe: int = 0) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 from corral.launch.clock import process_started
@@ -17,6 +14,7 @@ from corral.launch.errors import USER_ERROR
 from corral.launch.evaluations import Evaluations
 from corral.launch.experiment import Experiment
 from corral.launch.folder import LOGS, RESULT, begin, hold, make_run_folder
+from corral.launch.interrupts import Interrupts
 from corral.launch.lifeline import grace_of
 from corral.launch.log_watch import LogWatch
 from corral.launch.poller import Fetch, StatusPoller
@@ -29,9 +27,6 @@ from corral.launch.watcher import PERIOD_S, Watcher
 
 _PATIENCE_S = 0.02
 """Seconds between two looks at the processes."""
-
-_TWICE_S = 0.3
-"""Seconds within which two signals are one."""
 
 
 class Companion(Protocol):
@@ -103,7 +98,9 @@ def run_locally(
         summary.parent.mkdir(parents=True, exist_ok=True)
         with open(summary, "a"):
             pass  # better to fail now than when all is done
-    return LocalRun(experiment, resume, commands, fetch, companion).run(summary, plain)
+    # From here on there are things to take away again, whatever signal comes.
+    with Interrupts() as interrupts:
+        return LocalRun(experiment, resume, commands, fetch, interrupts, companion).run(summary, plain)
 
 
 class LocalRun:
@@ -115,14 +112,13 @@ class LocalRun:
         resume: Path | None,
         commands: Commands,
         fetch: Fetch | None,
+        interrupts: Interrupts,
         companion: Companion | None = None,
     ) -> None:
         self._experiment = experiment
         self._companion = companion
-        self._signal = 0
-        self._signalled = 0.0
+        self._interrupts = interrupts
         self._steps_before: int | None = None
-        self._hurried = False
         self._sockets = make_socket_folder()
         try:
             local = local_addresses(experiment, self._sockets)
@@ -140,23 +136,22 @@ class LocalRun:
 
     def run(self, summary: Path | None, plain: bool) -> int:
         """See `run_locally`."""
-        with self._signals():
-            watcher = Watcher(self._folder, open_view(plain))
-            try:
-                watcher.view.note(f"everything goes to {self._folder}")
-                for child in self._children.values():
-                    child.start()
-                if self._companion is not None:
-                    self._companion.begin(self._folder, self._children, self._poller.figures, watcher.view.note)
-                outcome = self._watch(watcher)
-                progress = self._final_progress()
-            finally:
-                watcher.view.close()
-                self._end()
-            watcher.end(progress)
-            if outcome.code == USER_ERROR:
-                self._undo()
-            return conclude(self._folder, progress, outcome, summary)
+        watcher = Watcher(self._folder, open_view(plain))
+        try:
+            watcher.view.note(f"everything goes to {self._folder}")
+            for child in self._children.values():
+                child.start()
+            if self._companion is not None:
+                self._companion.begin(self._folder, self._children, self._poller.figures, watcher.view.note)
+            outcome = self._watch(watcher)
+            progress = self._final_progress()
+        finally:
+            watcher.view.close()
+            self._end()
+        watcher.end(progress)
+        if outcome.code == USER_ERROR:
+            self._undo()
+        return conclude(self._folder, progress, outcome, summary)
 
     def _make_children(self, commands: Commands) -> dict[str, Child]:
         # The two that import TensorFlow first: everything waits for them.
@@ -170,7 +165,7 @@ class LocalRun:
                 name,
                 commands(role, self._folder, self._sockets, number),
                 self._folder / LOGS / f"{name}.log",
-                grace_s=grace_of(role),
+                grace_s=grace_of(role, self._experiment.server.drain_s),
                 lock=self._lock.fileno(),
             )
             for name, role, number in names
@@ -181,9 +176,9 @@ class LocalRun:
         self._poller.start()
         due = 0.0
         while True:
-            if self._signal:
+            if self._interrupts.number:
                 watcher.view.note("stopping; the learner writes its last checkpoint (once more: at once, without)")
-                return Outcome(128 + self._signal, "stopped")
+                return Outcome(128 + self._interrupts.number, "stopped")
             for child in self._children.values():
                 outcome = self._look_at(child, watcher.view)
                 if outcome is not None:
@@ -236,7 +231,8 @@ class LocalRun:
             # Those of our first learner: what comes after is done in our time, by whichever.
             self._steps_before = int(learner["env_steps_before"])
         run, before = self._experiment.run, self._steps_before or 0
-        return Progress(run, elapsed_s, figures.get("server", {}), learner, before)
+        restarts = sum(child.restarts for child in self._children.values())
+        return Progress(run, elapsed_s, figures.get("server", {}), learner, before, restarts)
 
     def _final_progress(self) -> Progress:
         """How the run stands at its end: the server still knows, but not for long."""
@@ -248,37 +244,17 @@ class LocalRun:
         return self._progress(elapsed)
 
     def _end(self) -> None:
-        """End every process: actors first, then the learner with all that it got, then the server."""
+        """End every process: actors first, then the server, which brings the learner what is complete, then it."""
         self._poller.stop()
         if self._companion is not None:
             self._companion.end()
         learner, server = self._children["learner"], self._children["server"]
         actors = [child for child in self._children.values() if child not in (learner, server)]
         # Without a learner there is nothing to save, and so no order to keep.
-        groups = [actors, [learner], [server]] if learner.alive else [[*actors, learner, server]]
+        groups = [actors, [server], [learner]] if learner.alive else [[*actors, learner, server]]
         for group in groups:
-            end(group, lambda: self._hurried)
+            end(group, lambda: self._interrupts.hurried)
         shutil.rmtree(self._sockets, ignore_errors=True)
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Take SIGINT, SIGTERM and SIGHUP as requests to end; a second one ends the processes at once."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            # Takes no lock: what it interrupts may hold it (and so no threading.Event).
-            # One Ctrl-C can arrive twice: from the terminal, and from whoever wraps this command.
-            if self._signal and time.monotonic() - self._signalled > _TWICE_S:
-                self._hurried = True
-            if not self._signal:
-                self._signal, self._signalled = number, time.monotonic()
-
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        previous = {number: signal.signal(number, note) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 def _crash(child: Child, code: int) -> str:

@@ -23,6 +23,9 @@ class Child:
     Args:
       grace_s: seconds from SIGTERM to SIGKILL.
       lock: a file descriptor that it inherits: a lock on it lasts for as long as any of its heirs lives.
+
+    Attributes:
+      restarts: how often it was started again.
     """
 
     def __init__(self, name: str, command: Sequence[str], log: Path, *, grace_s: float, lock: int) -> None:
@@ -32,7 +35,8 @@ class Child:
         self._lock = lock
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
-        self._restarts: deque[float] = deque()
+        self._recent: deque[float] = deque()
+        self.restarts = 0
         self._swept = True
 
     def start(self) -> None:
@@ -52,11 +56,12 @@ class Child:
     def restart(self) -> bool:
         """Start it again, unless it has used up its restarts of the last minute: then False."""
         now = time.monotonic()
-        while self._restarts and now - self._restarts[0] > 60.0:
-            self._restarts.popleft()
-        if len(self._restarts) >= RESTARTS_PER_MINUTE:
+        while self._recent and now - self._recent[0] > 60.0:
+            self._recent.popleft()
+        if len(self._recent) >= RESTARTS_PER_MINUTE:
             return False
-        self._restarts.append(now)
+        self._recent.append(now)
+        self.restarts += 1
         self.kill()
         self.start()
         return True

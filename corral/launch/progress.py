@@ -20,6 +20,7 @@ class Progress:
       server: the server's figures; empty before its first answer.
       learner: the learner's figures; empty before its first answer.
       steps_before: environment steps of the run's earlier lives, which are none of `elapsed_s`.
+      restarts: how often processes of the run ended and were started again.
     """
 
     run: RunSettings
@@ -27,6 +28,7 @@ class Progress:
     server: Mapping[str, Any]
     learner: Mapping[str, Any]
     steps_before: int = 0
+    restarts: int = 0
 
     @property
     def state(self) -> str:
@@ -80,7 +82,8 @@ class Progress:
     def complaints(self) -> list[str]:
         """What server and learner last found wrong, newest last."""
         errors = self.server.get("last_errors") or []
-        texts = [*errors, self.server.get("learner_failure"), self.learner.get("last_refusal")]
+        told = (self.server.get("learner_failure"), self.learner.get("last_refusal"))
+        texts = [*errors, *told, self.learner.get("checkpoint_failure")]
         return [str(text) for text in texts if text]
 
 

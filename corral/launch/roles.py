@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -109,8 +109,14 @@ def run_actor(
     wake_without_preempting()
     from actor_client.runner import run_actor as run
 
-    asked = threading.Event()
-    stop.call(asked.set)
+    stop.call(lambda: None)  # it looks after every step, and while it waits
+
+    def end_hung(seconds: float) -> None:
+        # A thread cannot end a call, only its process; whoever started that starts it again, environments and all.
+        faulthandler.dump_traceback()
+        log.error("this actor hangs in its environments, where the trace above says: it ends")
+        stop.end_now(stop.exit_code if stop.asked else 1)
+
     run(
         experiment.environment,
         experiment.actor,
@@ -118,8 +124,9 @@ def run_actor(
         first_environment=first_environment,
         seed=experiment.run.seed,
         keys=experiment.security.keys,
-        stop=asked,
+        stopping=lambda: stop.asked,
         on_session=on_session,
+        on_hang=end_hung,
     )
     return stop.exit_code
 

@@ -113,6 +113,7 @@ def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
         "mean_batch": number(progress.server, "mean_batch"),
         "latency_p50_ms": number(progress.server, "latency_p50_ms"),
         "latency_p99_ms": number(progress.server, "latency_p99_ms"),
+        "restarts": progress.restarts,
         "seed": progress.run.seed,
     }
 

@@ -20,6 +20,10 @@ CONNECT_MS = 3000
 """Milliseconds for which one attempt to connect may take."""
 
 
+_listening: set[str] = set()
+"""The `ipc://` addresses that this process listens on."""
+
+
 class AddressError(ValueError):
     """An address that cannot be used: says which, why, and what to do."""
 
@@ -90,6 +94,8 @@ def open_router(
             gate.close()
         socket.close()
         raise AddressError(f"cannot listen on {address!r}: {_reason(error)}") from error
+    if address.startswith("ipc://"):
+        _listening.add(socket.getsockopt_string(zmq.LAST_ENDPOINT))
     return socket
 
 
@@ -106,10 +112,20 @@ def is_private(address: str) -> bool:
 
 def remove_socket_file(address: str) -> None:
     """Remove what an `ipc://` address leaves in the file system; nothing for other addresses."""
+    _listening.discard(address)
     path = address.removeprefix("ipc://")
     if path != address and not path.startswith("@"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+
+
+def remove_socket_files() -> None:
+    """Remove the files of all `ipc://` addresses that this process listens on: for one that ends where it stands.
+
+    Takes no lock, so that a signal handler may call it.
+    """
+    for address in tuple(_listening):
+        remove_socket_file(address)
 
 
 def _open(

@@ -8,7 +8,7 @@ import numpy as np
 
 from corral.protocol.control import WeightManifest, pack_control, unpack_control
 from corral.protocol.errors import ErrorCode, ProtocolError
-from corral.protocol.header import Header, MessageType
+from corral.protocol.header import HEADER_BYTES, Header, MessageType, pack_header, unpack_header
 from corral.protocol.specs import Spec, TensorSpec, spec_from_wire, spec_to_wire
 from corral.protocol.tensors import checksum, from_frames
 
@@ -21,6 +21,15 @@ def pack_weights(epoch: int, version: int, weights: Mapping[str, np.ndarray]) ->
     tensors = [array.tobytes() for array in weights.values()]
     manifest = WeightManifest(spec_to_wire(spec), checksum(tensors))
     return [pack_control(MessageType.WEIGHTS, epoch, version, manifest), *tensors]
+
+
+def in_epoch(epoch: int, frames: Sequence[Frame]) -> list[Frame]:
+    """The frames of a WEIGHTS message, as of another epoch; none of none."""
+    if not frames:
+        return []
+    head = bytes(frames[0])
+    version = unpack_header(head).sequence
+    return [pack_header(MessageType.WEIGHTS, epoch, version) + head[HEADER_BYTES:], *frames[1:]]
 
 
 def unpack_weights(header: Header, frames: Sequence[Frame], expected: Spec) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ def test_it_gives_up_when_told_how_long_to_wait(tmp_path: object) -> None:
 def test_it_stops_while_it_waits(tmp_path: object) -> None:
     stop = threading.Event()
     arguments = (EnvironmentSettings("CartPole-v1"), ActorSettings(environments=1), f"ipc://{tmp_path}/nobody")
-    thread = threading.Thread(target=run_actor, args=arguments, kwargs={"stop": stop})
+    thread = threading.Thread(target=run_actor, args=arguments, kwargs={"stopping": stop.is_set})
     thread.start()
     stop.set()
     thread.join(10)

@@ -47,7 +47,7 @@ class Run:
         server, unrolls, weights = self._addresses
         module, _, _ = name.partition("-")
         arguments = {
-            "server": (server, unrolls, weights, str(LEASE_S), str(self.folder / "ledgers")),
+            "server": (server, unrolls, weights, str(LEASE_S), "5", str(self.folder / "ledgers")),
             "learner": (unrolls, weights, str(self.folder)),
             "actor": (server, "SINGLE", str(ENVIRONMENTS), "0.5"),
         }[module]

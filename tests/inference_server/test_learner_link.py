@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import zmq
 
+from actor_client import PolicyClient
 from corral.protocol import (
     ErrorCode,
     Failure,
@@ -152,6 +153,17 @@ def test_a_later_epoch_begins_anew(learner: FakeLearner) -> None:
     assert learner.push(pack_weights(4, 1, weights(1))) == ""
     status = learner.status()
     assert (status["epoch"], status["policy_version"]) == (4, 1)
+
+
+def test_two_learners_at_once_are_never_mixed(learner: FakeLearner) -> None:
+    learner.push(pack_weights(9, 1, weights(1)))
+    with PolicyClient(learner.address) as client:
+        for version in range(2, 30):
+            refusal = learner.push(pack_weights(8, 1000 + version, weights(1000 + version)))
+            assert f"epoch 8 version {1000 + version} is older than epoch 9 version {version - 1}" in refusal
+            assert client.infer(np.zeros((1, 4), np.int64))["stamp"] == version - 1
+            assert learner.push(pack_weights(9, version, weights(version))) == ""
+            assert client.infer(np.zeros((1, 4), np.int64))["stamp"] == version
 
 
 # --- The link itself, in this process: the test serves, or rather does not ----------------------------------------
@@ -358,6 +370,20 @@ def test_what_a_learner_had_not_accepted_goes_to_the_next_one(rig: Rig, stack: E
     rig.put(6)
     assert rewards(second, 1) == [6]
     until(lambda: rig.outbox.accepted_unrolls == 6)
+
+
+def test_a_learner_that_leaves_says_so(rig: Rig, stack: ExitStack) -> None:
+    with UnrollSource(rig.unrolls, queue=1) as source:
+        rig.put(1)
+        until(lambda: rig.outbox.accepted_unrolls == 1)
+        assert (rig.link.welcomed, rig.link.parted) == (True, False)
+    assert source.unrolls == 1
+    until(lambda: rig.link.parted)
+    assert not rig.link.welcomed
+    rig.put(2)
+    stack.enter_context(UnrollSource(rig.unrolls, queue=1))
+    until(lambda: rig.outbox.accepted_unrolls == 2)
+    assert (rig.link.welcomed, rig.link.parted) == (True, False)
 
 
 def test_a_late_word_of_the_learner_before_loses_nothing(rig: Rig, stack: ExitStack) -> None:

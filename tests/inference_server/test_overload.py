@@ -239,9 +239,7 @@ def test_ten_times_the_actors_leave_those_that_fit_alone(slow: Slow) -> None:
 def test_a_frozen_learner_costs_no_memory(when_full: str, tmp_path: Path) -> None:
     with ExitStack() as stack:
         slow = Slow(tmp_path, stack, sleep_ms=1, slots=64, max_size=64, when_full=when_full)
-        learner = stack.enter_context(
-            process("-m", "tests.support.idle_learner", slow.unrolls, slow.weights, "64")
-        )
+        learner = stack.enter_context(process("-m", "tests.support.idle_learner", slow.unrolls, slow.weights, "64"))
         until_serving(slow.address)
         actors = [
             stack.enter_context(

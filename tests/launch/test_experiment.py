@@ -136,7 +136,10 @@ def test_a_default_that_no_longer_holds_is_blamed_by_name(write) -> None:
         ("[run]\nsede = 3", "run.sede = 3 ({path}): no such key; did you mean run.seed?"),
         ("[serve.batching]\nmax_size = 3", "did you mean server?"),
         ("[server]\ntimeout_us = 3", "no such key; did you mean server.batching.timeout_us?"),
-        ("[actor]\nzzz = 3", "no such key; actor has processes, environments, resend_after_s, give_up_after_s"),
+        (
+            "[actor]\nzzz = 3",
+            "no such key; actor has processes, environments, resend_after_s, give_up_after_s, step_timeout_s",
+        ),
         (
             "[server]\nbatching = 3",
             "server.batching = 3 ({path}): must be a table of timeout_us, max_size, buckets, max_waiting_rows",

@@ -40,6 +40,7 @@ def test_the_summary_holds_what_was_promised(fake_run: FakeRun) -> None:
         "mean_batch": 48.25,
         "latency_p50_ms": 0.75,
         "latency_p99_ms": 1.5,
+        "restarts": 0,
         "seed": 0,
     }
 
@@ -100,6 +101,7 @@ def test_what_was_killed_is_started_again(fake_run: FakeRun, name: str) -> None:
     code, out, _ = fake_run.result()
     assert code == 130
     assert f"{name} ended (killed by SIGKILL) and was started again" in out
+    assert fake_run.read_summary()["restarts"] == 1
     fake_run.assert_nothing_is_left()
 
 

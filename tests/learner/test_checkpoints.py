@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +108,79 @@ def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path) -> None:
             load(path)
     with pytest.raises(CheckpointError, match=r"none of the 3 checkpoints in .* can be used"):
         load_newest(tmp_path)
+
+
+def test_a_checkpoint_that_was_cut_off_anywhere_is_passed_over(tmp_path: Path) -> None:
+    before = save(tmp_path, make(1), keep=2)
+    newest = save(tmp_path, make(2), keep=2)
+    whole = newest.read_bytes()
+    for length in range(len(whole)):
+        newest.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match="its checksum does not match"):
+            load(newest)
+    found = load_newest(tmp_path)
+    assert found is not None
+    assert found[0] == before
+    newest.write_bytes(whole)
+    assert load_newest(tmp_path)[0] == newest  # type: ignore[index]
+
+
+def test_a_byte_that_changed_anywhere_is_noticed(tmp_path: Path) -> None:
+    path = save(tmp_path, make(1), keep=1)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="its checksum does not match"):
+            load(path)
+    path.write_bytes(whole + b"\0")
+    with pytest.raises(CheckpointError, match="its checksum does not match"):
+        load(path)
+
+
+def test_weights_that_are_no_numbers_are_not_gone_on_from(tmp_path: Path) -> None:
+    good = save(tmp_path, make(1), keep=9)
+    for version, value in ((2, np.nan), (3, np.inf)):
+        state = {"nets/policy/dense/kernel": np.array([1, value], np.float32), "replay/reward": np.zeros(2)}
+        path = save(tmp_path, Checkpoint(state, {"policy_version": version}), keep=9)
+        with pytest.raises(CheckpointError, match=r"cannot be gone on from: 1 of 2 values of 'nets/.*not finite"):
+            load(path)
+    found = load_newest(tmp_path)
+    assert found is not None
+    assert found[0] == good
+    # What was observed may be no number: the server that let it through was told to.
+    observed = Checkpoint({"replay/observation": np.full(2, np.nan)}, {"policy_version": 4})
+    assert np.isnan(load(save(tmp_path, observed, keep=9)).state["replay/observation"]).all()
+
+
+SAVING = """
+import sys
+from pathlib import Path
+import numpy as np
+from learner.checkpoints import Checkpoint, save
+folder, first = Path(sys.argv[1]), int(sys.argv[2])
+for version in range(first, first + 100_000):
+    state = {"w": np.full(200_000, version, np.float32)}
+    save(folder, Checkpoint(state, {"policy_version": version}), keep=2)
+    print(version, flush=True)
+"""
+
+
+def test_whenever_it_is_killed_the_newest_is_whole(tmp_path: Path) -> None:
+    version = 0
+    for turn in range(4):
+        with subprocess.Popen(
+            [sys.executable, "-c", SAVING, str(tmp_path), str(version + 1)], stdout=subprocess.PIPE, text=True
+        ) as saving:
+            assert saving.stdout is not None
+            for _ in range(3 + turn):
+                version = int(saving.stdout.readline())
+            saving.kill()
+        found = load_newest(tmp_path)
+        assert found is not None
+        loaded = int(found[1].progress["policy_version"])
+        assert loaded >= version  # what was said to be written is there, and perhaps one more
+        assert (found[1].state["w"] == loaded).all()
+        version = loaded
+    assert len(list(tmp_path.glob("*.npz"))) <= 3

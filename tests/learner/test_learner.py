@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import resource
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -54,10 +56,10 @@ class Place:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.server, self.unrolls, self.weights = (f"ipc://{folder}/{name}" for name in ("s", "u", "w"))
-        file = folder / "experiment.toml"
-        file.write_text(EXPERIMENT.format(**vars(self)))
+        self.file = folder / "experiment.toml"
+        self.file.write_text(EXPERIMENT.format(**vars(self)))
         self._processes = [
-            stack.enter_context(process("-m", "corral.cli", role, str(file))) for role in ("server", "actor")
+            stack.enter_context(process("-m", "corral.cli", role, str(self.file))) for role in ("server", "actor")
         ]
 
     def settings(self, **changes: object) -> LearnerSettings:
@@ -287,10 +289,104 @@ def test_a_folder_that_cannot_be_written_costs_the_files_and_not_the_training(
     learner = place.learner(tmp_path / "file" / "run", checkpoint_every_s=1e-6)
     with caplog.at_level(logging.ERROR), running(learner) as results:
         until(lambda: learner.progress.training_steps >= 5, what="five training steps")
+        figures = figures_of(place.unrolls)
+        assert figures["checkpoints_failed"] >= 5
+        assert "no checkpoint could be written" in figures["checkpoint_failure"]
     assert (results[0].checkpoint, results[0].policy) == ("", "")
     said = [record.message for record in caplog.records]
     assert sum("no checkpoint could be written" in line for line in said) >= 5
     assert sum("the policy could not be written" in line for line in said) == 1
+
+
+def test_weights_that_are_no_numbers_take_no_checkpoints_place(place: Place, tmp_path: Path) -> None:
+    learner = place.learner(tmp_path)
+    learner._save()
+    good = learner._trainer.state()
+    spoilt = {name: np.full_like(leaf, np.nan) if leaf.dtype.kind == "f" else leaf for name, leaf in good.items()}
+    learner._trainer.restore(spoilt)
+    learner._save()
+    newest = load_newest(tmp_path / "checkpoints")
+    assert newest is not None
+    for name, leaf in good.items():
+        np.testing.assert_array_equal(newest[1].state[name], leaf, err_msg=name)
+        np.testing.assert_array_equal(learner._trainer.state()[name], leaf, err_msg=name)
+    learner.close()
+
+
+def figures_of(address: str) -> dict[str, Any]:
+    return fetch_status(address, 10) or {}
+
+
+@pytest.mark.long
+def test_a_full_disk_costs_checkpoints_and_nothing_else(
+    place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A real learner: its disk fills up, and empties; its folder is read-only for a while; it is killed."""
+    run, limit = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
+    checkpoints, disk, link = run / "checkpoints", tmp_path / "disk", tmp_path / "link"
+
+    def lead_to(folder: Path) -> None:
+        link.symlink_to(folder)
+        link.replace(checkpoints)  # in one step
+
+    run.mkdir()
+    disk.mkdir()
+    lead_to(disk)
+    options = (
+        "--run-folder",
+        str(run),
+        "--set",
+        "learner.batch_unrolls=4",
+        "--set",
+        "learner.checkpoint_every_s=0.1",
+    )
+    with process("-m", "corral.cli", "learner", str(place.file), *options) as learner:
+
+        def goes_on(what: str, failed: bool) -> dict[str, Any]:
+            """Its figures, once it has trained on for a while with or without checkpoints."""
+            before = until(lambda: figures_of(place.unrolls), what="a learner")
+            wanted = before["training_steps"] + 20
+
+            def look() -> dict[str, Any] | None:
+                figures = figures_of(place.unrolls)
+                failing = bool(figures["checkpoint_failure"])
+                return figures if failing == failed and figures["training_steps"] >= wanted else None
+
+            figures: dict[str, Any] = until(look, what=what)
+            return figures
+
+        until(lambda: list(checkpoints.glob("*.npz")), what="a checkpoint")
+        assert goes_on("training", failed=False)["checkpoints_failed"] == 0
+
+        # No file may grow beyond half a checkpoint: for the learner the disk is full.
+        size = min(path.stat().st_size for path in checkpoints.glob("*.npz"))
+        resource.prlimit(learner.popen.pid, resource.RLIMIT_FSIZE, (size // 2, limit[1]))
+        full = goes_on("a full disk", failed=True)
+        assert full["checkpoints_failed"] > 0
+        assert "File too large" in full["checkpoint_failure"]
+        until(lambda: f"no checkpoint could be written to {run}" in learner.output, what="a line in the view")
+        assert not list(checkpoints.glob("*.partial"))
+        resource.prlimit(learner.popen.pid, resource.RLIMIT_FSIZE, limit)
+        goes_on("room again", failed=False)
+
+        # Now its folder is one that nobody writes into.
+        lead_to(Path("/sys"))
+        goes_on("a read-only folder", failed=True)
+        lead_to(disk)
+        last = goes_on("the folder again", failed=False)
+        assert last["checkpoints_failed"] > full["checkpoints_failed"]
+        learner.kill()
+
+    # The newest may have been torn: the one before is gone on from.
+    *_, before, newest = sorted(checkpoints.glob("*.npz"))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    progress = load(before).progress
+    with running(place.learner(run)):
+        figures = until(lambda: figures_of(place.unrolls), what="a learner")
+    assert figures["env_steps_before"] == progress["env_steps"]
+    assert figures["epoch"] > progress["epoch"]
+    assert figures["training_steps"] >= progress["training_steps"]
+    assert f"passed over: {newest} is damaged" in caplog.text
 
 
 def test_unrolls_of_another_length_are_refused_and_end_nothing(place: Place, tmp_path: Path) -> None:

@@ -276,3 +276,37 @@ def test_a_later_life_counts_on_in_a_later_epoch(address: str) -> None:
         assert server.unanswered()  # nothing was published in this life yet
         assert second.publish({"policy/w": np.full(2, 3, np.float32)}) == 3
         assert server.weights() == (6, 3, 3.0)
+
+
+def test_a_learner_whose_clock_was_set_back_is_the_later_one_all_the_same(
+    publisher: WeightPublisher, server: FakeServer
+) -> None:
+    push(publisher, 1)
+    server.greet(9, 40)
+    assert server.weights() == (10, 1, 1.0)
+    assert publisher.epoch == 10
+    push(publisher, 2)
+    server.greet(10, 1)
+    assert server.weights() == (10, 2, 2.0)
+
+
+def test_a_learner_whose_place_was_taken_does_not_take_it_back(
+    publisher: WeightPublisher, server: FakeServer
+) -> None:
+    push(publisher, 1)
+    server.greet()
+    server.weights()
+    server.take(1)
+    server.greet(9, 1)
+    assert server.weights() == (5, 1, 1.0)
+    server.refuse(1, "it is older")
+    until(lambda: publisher.last_refusal == "it is older")
+    push(publisher, 2)
+    assert server.weights() == (5, 2, 2.0)
+    assert publisher.epoch == 5
+
+
+def test_an_epoch_beyond_all_is_nobodys(publisher: WeightPublisher, server: FakeServer) -> None:
+    push(publisher, 1)
+    server.greet(2**63, 1)
+    assert server.weights() == (5, 1, 1.0)

@@ -5,20 +5,20 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 
 from actor_client import ActorSettings, EnvironmentSettings, run_actor
+from corral.launch.stopping import StopRequest
 
 if __name__ == "__main__":
     address, mode, count, resend_after_s = sys.argv[1:]
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop = StopRequest()
+    stop.install()
+    stop.call(lambda: None)
     scripted = "tests.support.scripted_environment"
     if mode == "SINGLE":
         environment = EnvironmentSettings(f"{scripted}:ScriptedEnvironment")
     else:
         environment = EnvironmentSettings(f"{scripted}:Scripted-v0", kwargs={"mode": mode}, vectorization="native")
     actor = ActorSettings(environments=int(count), resend_after_s=float(resend_after_s))
-    run_actor(environment, actor, address, stop=stop)
+    run_actor(environment, actor, address, stopping=lambda: stop.asked)

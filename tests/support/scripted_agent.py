@@ -10,7 +10,7 @@ from keras import ops
 
 from corral.agents import AgentSpec
 from corral.agents.agent import AgentBase, Group
-from corral.protocol import TensorSpec
+from corral.protocol import Hello, TensorSpec, spec_to_wire
 from tests.support.scripted_environment import ACTIONS
 
 UNROLL_LENGTH = 7
@@ -57,6 +57,17 @@ class ScriptedAgent(AgentBase):
 
     def losses(self, call: Any, target: Any, batch: Any) -> Any:
         raise NotImplementedError
+
+    def hello(self, environments: int, first_environment: int = -1) -> Hello:
+        """How an actor with its environments greets."""
+        assert self.spec.action is not None
+        return Hello(
+            "actor",
+            environments=environments,
+            first_environment=first_environment,
+            observation=spec_to_wire(self.spec.observation),
+            action=spec_to_wire({"action": self.spec.action}),
+        )
 
     def weights(self, stamp: int) -> dict[str, np.ndarray]:
         """A policy version that stamps `stamp`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import secrets
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,20 @@ def read_journals(folder: Path) -> dict[int, tuple[int, int, int]]:
         int(path.name): tuple(np.frombuffer(path.read_bytes(), np.int64).tolist())  # type: ignore[misc]
         for path in folder.iterdir()
     }
+
+
+class HangingEnvironment(ScriptedEnvironment):
+    """One that does not come back from a step, once it has been stepped `after` times."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self._left = after
+
+    def step(self, action: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            threading.Event().wait()
+        return super().step(action)
 
 
 def make_vector(num_envs: int, mode: str = "NEXT_STEP", **_: Any) -> gymnasium.vector.VectorEnv:
