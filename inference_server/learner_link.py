@@ -82,7 +82,7 @@ class LearnerLink(threading.Thread):
 
     Attributes:
       identity: the random number by which the learner knows whose parcels it gets.
-      welcomed: whether the learner that is there now has welcomed us, and neither said goodbye nor forgotten us since.
+      welcomed: whether the learner that is there now has welcomed us, and neither left nor forgotten us since.
       parted: whether the last word of the learner was its goodbye: what waits for it waits for another one.
     """
 
