@@ -118,6 +118,7 @@ def test_everything_that_came_is_answered_and_all_that_is_complete_is_accepted(r
     assert not later.done()
     run.witness.expect_reset()
     another = run.start_server(drain_s=60)
+    until_serving(run.address)
     run.see(500)
     assert later.result(20)["action"].shape == (2,)
 
