@@ -374,7 +374,7 @@ class UnrollSource(Listener):
 
     def _part(self) -> None:
         for identity, server in self._servers.items():
-            self._send(server.routing, [pack_header(MessageType.BYE, identity, server.cursor)])
+            self._send(server.routing, [pack_header(MessageType.BYE, identity, server.account.cursor)])
 
     def _acknowledge(self, identity: int, server: _Server) -> None:
         self._send(server.routing, [pack_header(MessageType.ACCEPTED, identity, server.account.cursor)])
