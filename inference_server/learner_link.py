@@ -298,8 +298,8 @@ class LearnerLink(threading.Thread):
     def _take_up(self, header: Header, frames: list[memoryview]) -> bool:
         """Whether the version acts now. Raises `ProtocolError` (WEIGHTS)."""
         offered, held = (header.session, header.sequence), (self._engine.epoch, self._engine.version)
-        if offered[0] == held[0] and offered[1] <= held[1]:
-            return True  # a copy that comes late: this learner has pushed later ones since, or the same twice
+        if offered == held:
+            return True
         if offered < held:
             raise ProtocolError(
                 ErrorCode.WEIGHTS,
