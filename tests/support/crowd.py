@@ -49,6 +49,7 @@ class Crowd:
         self._rows = rows
         self._random = random.Random(seed)
         self._backoffs = [Backoff(self._random) for _ in range(count)]
+        self._told_from = 0.0
         self._sequences = [0] * count
         self._sent = [0.0] * count
         # Each client's own number in its rows, which the scripted agent's answer repeats.
@@ -60,14 +61,18 @@ class Crowd:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._context.destroy(linger=0)
 
-    def run(self, seconds: float) -> Tally:
-        """Ask for so long; requests under way at the end are waited for."""
+    def run(self, seconds: float, warm_s: float = 0.0) -> Tally:
+        """Ask for so long, and `warm_s` before, while all connect and come at once, of which nothing is told.
+
+        Requests under way at the end are waited for.
+        """
         tally = Tally()
+        self._told_from = time.monotonic() + warm_s
         index = {socket: number for number, socket in enumerate(self._sockets)}
         poller = zmq.Poller()
         for socket in self._sockets:
             poller.register(socket, zmq.POLLIN)
-        end = time.monotonic() + seconds
+        end = self._told_from + seconds
         due = [(0.0, number) for number in range(len(self._sockets))]
         under_way = 0
         while True:
@@ -100,13 +105,15 @@ class Crowd:
             # action [rows], echo [rows, 4], ...: the echo says whose rows these were.
             echo = np.frombuffer(frame, np.int64, 4 * self._rows, offset=32 + 8 * self._rows)
             tally.wrong += int((echo.reshape(-1, 4) != self._frames[number]).any())
-            tally.answered_s.append(took_s)
             tally.served.add(number)
+            if self._sent[number] >= self._told_from:
+                tally.answered_s.append(took_s)
             self._backoffs[number] = Backoff(self._random)
             return 0.0
         failure = unpack_control(Failure, frame)
         if failure.code != "BUSY":
             tally.errors[f"{failure.code}: {failure.text}"] += 1
             return 1.0
-        tally.refused_s.append(took_s)
+        if self._sent[number] >= self._told_from:
+            tally.refused_s.append(took_s)
         return self._backoffs[number].next_s()
