@@ -367,7 +367,7 @@ def _queue(settings: LearnerSettings, spec: AgentSpec) -> int:
 
 def _split(checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What the trainer goes on from, and what the replay does, in a checkpoint."""
-    replayed = {name for name in checkpoint.state if name.startswith(REPLAY)}
+    replayed = [name for name in checkpoint.state if name.startswith(REPLAY)]
     return (
         {name: leaf for name, leaf in checkpoint.state.items() if name not in replayed},
         {name.removeprefix(REPLAY): checkpoint.state[name] for name in replayed},

@@ -211,14 +211,16 @@ class UnrollSource(Listener):
         Raises:
           ValueError: they are of another shape than those that come in now.
         """
+        ordered = {}
         for part, expected in (self._parts or {}).items():
             for name, leaf in expected.items():
                 shape = leaves[name].shape if name in leaves else ()
                 leading = 2 if part == "time" else 1
                 if shape[leading:] != leaf.shape or (part == "time" and shape[:1] != (self._length + 1,)):
                     raise ValueError(f"{name} is {list(shape)}, which fits no unroll of this experiment")
+                ordered[name] = leaves[name]  # agents take leaves by their place, and a file has its own order
         with self._changed:
-            self._ready.appendleft(leaves)
+            self._ready.appendleft(ordered or leaves)
             self._ready_unrolls += unrolls_in(leaves)
             self._changed.notify_all()
 
