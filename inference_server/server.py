@@ -33,6 +33,7 @@ from corral.protocol import (
     unpack_header,
 )
 from corral.protocol.keys import Gate, Role, caller
+from corral.protocol.sparing_log import SparingLog
 from corral.protocol.unrolls import unroll_spec
 from corral.protocol.waker import Waker
 from inference_server.engine import Engine
@@ -40,6 +41,7 @@ from inference_server.frontend import Frontend
 from inference_server.infer_service import InferService
 from inference_server.learner_link import LearnerLink
 from inference_server.outbox import Outbox
+from inference_server.screen import Screen
 from inference_server.sessions import Session, Sessions
 from inference_server.settings import ServerSettings
 from inference_server.slots import Slots
@@ -52,7 +54,8 @@ log = logging.getLogger(__name__)
 
 HOUSEKEEPING_S = 0.25
 DRAIN_MESSAGES = 4096
-"""Messages read before batches are looked at: a flood delays answers by so much at most."""
+"""Cheap messages read before batches are looked at; a costly one ends the reading, or a flood of them would delay
+every answer."""
 
 
 # Plain numbers, since the members of an enumeration are found by a slow path, and every message is asked for these.
@@ -95,6 +98,7 @@ class InferenceServer:
         self._batching = settings.batching
         self._environment = environment
         self._clock = clock
+        self._complaints = SparingLog(log)
         self._stopping = False
         self._waker = Waker()
         # Bound before anything is built: a taken address is told at once, and early actors wait in the queue.
@@ -107,15 +111,16 @@ class InferenceServer:
         self._sessions = Sessions(self._slots, settings.lease_s, clock)
         self._stats = Stats(clock)
         self._outbox = Outbox(settings.unrolls.when_full)
-        self._infer = InferService(settings.batching, self._engine, self._frontend, self._stats, clock)
+        screen = Screen(spec.observation, settings.non_finite)
+        self._infer = InferService(settings.batching, self._engine, self._frontend, screen, self._stats, clock)
         self._step: StepService | None = None
         self._link: LearnerLink | None = None
         if learner is not None:
             parts = unroll_spec(spec.observation, spec.outputs, spec.state)
             self._assembler = UnrollAssembler(settings.max_environments, parts, spec.unroll_length, spec.overlap)
             self._step = StepService(
-                settings.batching, self._engine, self._frontend, self._slots, self._sessions, self._assembler,
-                self._outbox, self._stats, clock, self._refuse,
+                settings.batching, self._engine, self._frontend, screen, self._slots, self._sessions,
+                self._assembler, self._outbox, self._stats, clock, self._refuse,
             )  # fmt: skip
             self._link = LearnerLink(
                 *learner,
@@ -150,7 +155,7 @@ class InferenceServer:
             while not self._stopping:
                 self._wait()
                 self._engine.flip()
-                self._receive_all()
+                self._receive_some()
                 self._dispatch()
                 self._keep_house()
         finally:
@@ -181,19 +186,20 @@ class InferenceServer:
         select.select([self._frontend.fileno, self._waker.fileno()], [], [], timeout)
         self._waker.clear()
 
-    def _receive_all(self) -> None:
+    def _receive_some(self) -> None:
+        """Read what has come: until nothing waits, a whole batch of clients does, or a message was costly."""
         for _ in range(DRAIN_MESSAGES):
             begun = self._frontend.begin()
-            if begun is None:
+            if begun is None or not self._receive(*begun) or self._infer.full:
                 return
-            self._receive(*begun)
 
-    def _receive(self, routing: bytes, head: bytes) -> None:
-        header = _NO_HEADER
+    def _receive(self, routing: bytes, head: bytes) -> bool:
+        """Take a message in. Whether it was one of the many that cost next to nothing: no such is refused."""
+        header, cheap = _NO_HEADER, False
         try:
             header = unpack_header(head)
             if self._gate is None or self._admits(self._gate, header):
-                self._handle(routing, header, head)
+                cheap = self._handle(routing, header, head)
         except ProtocolError as error:
             self._refuse(routing, header.session, header.sequence, error)
         except Exception:
@@ -202,6 +208,7 @@ class InferenceServer:
             defect = ProtocolError(ErrorCode.INTERNAL, "a defect; see the server's log")
             self._refuse(routing, header.session, header.sequence, defect)
         self._frontend.discard()
+        return cheap
 
     def _admits(self, gate: Gate, header: Header) -> bool:
         """Whether the key of the begun message may send it; a session belongs to the key that opened it.
@@ -216,7 +223,7 @@ class InferenceServer:
             raise _expired()
         return True
 
-    def _handle(self, routing: bytes, header: Header, head: bytes) -> None:
+    def _handle(self, routing: bytes, header: Header, head: bytes) -> bool:
         if header.type == _STEP and self._step is not None:
             self._step.receive(routing, header, head)
         elif header.type == _INFER:
@@ -224,6 +231,8 @@ class InferenceServer:
             self._infer.receive(routing, header, head)
         else:
             self._handle_seldom(routing, header, head)
+            return False
+        return True
 
     def _handle_seldom(self, routing: bytes, header: Header, head: bytes) -> None:
         match header.type:
@@ -319,7 +328,8 @@ class InferenceServer:
         )
         if len(self._sessions) > before:
             last = session.first_environment + hello.environments - 1
-            log.info("an actor joined with environments %d to %d", session.first_environment, last)
+            text = "an actor joined with environments %d to %d"
+            self._complaints.say(logging.INFO, text, session.first_environment, last)
         return session
 
     def _action(self) -> TensorSpec:
@@ -335,7 +345,7 @@ class InferenceServer:
     def _part(self, header: Header) -> None:
         session = self._sessions.find(header.session)
         if session is not None and self._step is not None:
-            log.info("an actor left: its %d environments are free", len(session.slots))
+            self._complaints.say(logging.INFO, "an actor left: its %d environments are free", len(session.slots))
             self._step.forget(session)
 
     def _refuse(self, routing: bytes, session: int, sequence: int, error: ProtocolError) -> None:
@@ -345,7 +355,8 @@ class InferenceServer:
         lies = (ErrorCode.MALFORMED, ErrorCode.SPEC, ErrorCode.LIMIT)
         liar = self._sessions.find(session) if error.code in lies else None
         if liar is not None and self._sessions.strike(liar) and self._step is not None:
-            log.warning("a session sent %d malformed messages and was ended; the last: %s", liar.strikes, error)
+            text = "a session sent %d malformed messages and was ended; the last: %s"
+            self._complaints.say(logging.WARNING, text, liar.strikes, error)
             self._step.forget(liar)
 
     def _dispatch(self) -> None:
@@ -375,7 +386,9 @@ class InferenceServer:
                 if session.waiting:
                     self._sessions.touch(session)
         for session in self._sessions.expired():
-            log.warning("an actor fell silent: its %d environments are free", len(session.slots))
+            self._complaints.say(
+                logging.WARNING, "an actor fell silent: its %d environments are free", len(session.slots)
+            )
             self._step.forget(session)
 
     def _report(self) -> Report:

@@ -59,11 +59,15 @@ class ServerSettings:
     """Most environments at once, over all actors: one slot each."""
     lease_s: float = 10.0
     """Seconds without a word from an actor until its slots are freed."""
+    non_finite: Literal["refuse", "pass"] = "refuse"
+    """Observations with NaN or infinity: "refuse" answers with an error, "pass" gives them to the model."""
     batching: BatchingSettings = field(default_factory=BatchingSettings)
     unrolls: UnrollSettings = field(default_factory=UnrollSettings)
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_environments <= 1_000_000:
             raise ValueError(f"max_environments must be 1 to 1000000, not {self.max_environments}")
+        if self.non_finite not in ("refuse", "pass"):
+            raise ValueError(f'non_finite must be "refuse" or "pass", not {self.non_finite!r}')
         if not 0.1 <= self.lease_s <= 86_400:
             raise ValueError(f"lease_s must be 0.1 to 86400 seconds, not {self.lease_s}")

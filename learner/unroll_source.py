@@ -23,6 +23,7 @@ from corral.protocol import (
     ProtocolError,
     Report,
     Spec,
+    StepType,
     Unroll,
     UnrollManifest,
     Welcome,
@@ -32,9 +33,10 @@ from corral.protocol import (
     spec_from_wire,
     unpack_control,
 )
+from corral.protocol.limits import MAX_COUNT
 from corral.protocol.tensors import from_frame
 from corral.protocol.unrolls import TIME_SPEC, cut_columns, side_by_side, to_unroll
-from learner.listener import Listener
+from learner.listener import MAX_SERVERS, Listener, check_server
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ Leaves = dict[str, np.ndarray]
 
 REMEMBERED = 1024
 """Servers whose cursors a checkpoint holds: every restart of a server is a new one."""
+MAX_STEPS = 1 << 40
+"""Most environment steps that one parcel can stand for: years of them."""
 
 
 class Position(NamedTuple):
@@ -66,6 +70,8 @@ class _Server:
     cursor: int  # last accepted sequence
     received: int  # last received sequence
     pending: deque[tuple[UnrollManifest, Leaves]] = field(default_factory=deque)
+    pending_unrolls: int = 0
+    delivered: bool = False  # whether it has brought anything
 
 
 class UnrollSource(Listener):
@@ -116,7 +122,9 @@ class UnrollSource(Listener):
         self._parts = expect
         self._length = length
         self._servers: dict[int, _Server] = {}
-        self._before = cursors
+        self._resumed = cursors is not None
+        # Of servers that are not here: heard by the life before, or forgotten since.
+        self._gone = dict(cursors or {})
         self._changed = threading.Condition()
         self._ready: deque[Leaves] = deque()
         self._ready_unrolls = 0
@@ -169,9 +177,8 @@ class UnrollSource(Listener):
         """How far acceptance has come, at one moment; its episodes are not told again."""
         with self._changed:
             now = {identity: server.cursor for identity, server in self._servers.items()}
-            before = {identity: cursor for identity, cursor in (self._before or {}).items() if identity not in now}
             ended, self._waiting_episodes = self._waiting_episodes, []
-            latest = list((before | now).items())[-REMEMBERED:]
+            latest = list((self._gone | now).items())[-REMEMBERED:]
             return Position(dict(latest), self.env_steps, ended)
 
     def close(self) -> None:
@@ -210,16 +217,15 @@ class UnrollSource(Listener):
             raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"a learner takes no messages of type {header.type}")
 
     def _on_hello(self, routing: bytes, header: Header, hello: Hello) -> None:
-        hello.check_version()
-        if hello.role != "server":
-            raise ProtocolError(ErrorCode.MALFORMED, f'a learner greets "server", not {hello.role!r}')
+        check_server(hello)
         self._check_parts(hello.observation)
         server = self._servers.get(header.session)
         if server is None:
-            cursor = self._first_cursor(header)
             with self._changed:
+                self._make_room()
+                cursor = self._first_cursor(header)
                 server = self._servers[header.session] = _Server(routing, cursor, cursor)
-            log.info("a server has come: %d in this learner's life", len(self._servers))
+            self._complaints.say(logging.INFO, "a server has come: there are %d now", len(self._servers))
         server.routing = routing
         welcome = Welcome(VERSION, 0, 0, {}, {}, 0, 0.0, 0, cursor=server.cursor, window=self._queue)
         self._send(routing, [pack_control(MessageType.WELCOME, header.session, header.sequence, welcome)])
@@ -227,13 +233,39 @@ class UnrollSource(Listener):
     def _first_cursor(self, header: Header) -> int:
         """Where a server begins that greets us for the first time in this life."""
         named = max(header.sequence - 1, 0)  # its greeting names its first unaccepted parcel
-        if self._before is None:
-            return named
-        before = self._before.get(header.session, 0)
-        if named > before:
-            self.parcels_lost += named - before
-            log.warning("%d parcels, accepted after the last checkpoint, are lost", named - before)
+        if named >= MAX_COUNT:
+            raise ProtocolError(ErrorCode.LIMIT, f"parcels are numbered 1 to {MAX_COUNT}, not {header.sequence}")
+        before = self._gone.pop(header.session, 0)
+        if self._resumed and named > before:
+            self.parcels_lost = min(self.parcels_lost + named - before, MAX_COUNT)
+            lost = "%d parcels, accepted after the last checkpoint, are lost"
+            self._complaints.say(logging.WARNING, lost, named - before)
         return max(named, before)
+
+    def _make_room(self) -> None:
+        """Forget a server where there are too many: they come and go, and anybody can greet.
+
+        Who only greeted has half of the room, so that no flood of greetings drives out who delivers, and newcomers
+        find a place all the same. Of either kind the one leaves that came, or delivered, longest ago. The cursor
+        of one that delivered is kept: if it still lives, it greets again and goes on from there.
+
+        Raises:
+          ProtocolError: BUSY where all wait for room in the queue.
+        """
+        if len(self._servers) < MAX_SERVERS:
+            return
+        idle = [(identity, server.delivered) for identity, server in self._servers.items() if not server.pending]
+        strangers = [identity for identity, delivered in idle if not delivered]
+        others = [identity for identity, delivered in idle if delivered]
+        if not idle:
+            raise ProtocolError(ErrorCode.BUSY, f"{len(self._servers)} servers wait for the learner already")
+        many = len(strangers) > MAX_SERVERS // 2
+        leaving = strangers[0] if many or not others else others[0]
+        server = self._servers.pop(leaving)
+        if server.delivered:
+            self._gone[leaving] = server.cursor
+            if len(self._gone) > REMEMBERED:
+                del self._gone[next(iter(self._gone))]
 
     def _check_parts(self, wire: dict[str, Any]) -> None:
         if wire.keys() != {"time", "state", "length"} or type(wire["length"]) is not int or wire["length"] < 1:
@@ -261,18 +293,23 @@ class UnrollSource(Listener):
         if header.sequence <= server.cursor:
             self._acknowledge(header.session, server)  # a resend: the first acknowledgement was lost
             return
-        if header.sequence != server.received + 1 or len(server.pending) >= self._queue:
+        if header.sequence != server.received + 1 or server.pending_unrolls >= self._queue:
             # A resend of what waits here already; a gap, which the server's next resend will close; or more than
             # the window that was granted, which an honest server never sends.
             return
         manifest = unpack_control(UnrollManifest, head)
         if any(len(episode) != 2 or not all(map(math.isfinite, episode)) for episode in manifest.episodes):
             raise ProtocolError(ErrorCode.MALFORMED, "an episode is [return, length], both finite")
-        if manifest.steps < 0:
-            raise ProtocolError(ErrorCode.MALFORMED, f"{manifest.steps} steps were completed: 0 or more can be")
+        if not 0 <= manifest.steps <= MAX_STEPS:
+            raise ProtocolError(
+                ErrorCode.MALFORMED, f"{manifest.steps} steps were completed: 0 to {MAX_STEPS} can be"
+            )
         leaves = self._leaves(manifest.unrolls, frames)
+        _check_values(leaves)
         server.pending.append((manifest, leaves))
+        server.pending_unrolls += manifest.unrolls
         server.received = header.sequence
+        server.delivered = True
 
     def _leaves(self, unrolls: int, frames: list[zmq.Frame]) -> Leaves:
         assert self._parts is not None
@@ -307,6 +344,7 @@ class UnrollSource(Listener):
 
     def _accept_from(self, server: _Server) -> None:
         manifest, leaves = server.pending.popleft()
+        server.pending_unrolls -= manifest.unrolls
         server.cursor += 1
         self._ready.append(leaves)
         self._ready_unrolls += manifest.unrolls
@@ -316,6 +354,17 @@ class UnrollSource(Listener):
 
     def _acknowledge(self, identity: int, server: _Server) -> None:
         self._send(server.routing, [pack_header(MessageType.ACCEPTED, identity, server.cursor)])
+
+
+def _check_values(leaves: Leaves) -> None:
+    """Raises `ProtocolError` (MALFORMED) for what no step can have earned, or be."""
+    if not np.isfinite(leaves["reward"]).all():
+        raise ProtocolError(ErrorCode.MALFORMED, "a reward is not finite")
+    discount = leaves["discount"]
+    if not ((discount >= 0) & (discount <= 1)).all():
+        raise ProtocolError(ErrorCode.MALFORMED, "a discount is 0 to 1")
+    if (leaves["step_type"] > StepType.LAST).any():
+        raise ProtocolError(ErrorCode.MALFORMED, f"a step type is 0 to {int(StepType.LAST)}")
 
 
 def _check_names(parts: dict[str, Spec]) -> None:

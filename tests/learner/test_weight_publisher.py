@@ -22,6 +22,7 @@ from corral.protocol import (
 )
 from corral.protocol.weights import unpack_weights
 from learner import WeightPublisher
+from learner.listener import MAX_SERVERS
 from tests.support.processes import until
 from tests.support.raw import RawPeer
 
@@ -250,3 +251,25 @@ def test_a_later_life_counts_on_in_a_later_epoch(address: str) -> None:
         assert server.unanswered()  # nothing was published in this life yet
         assert second.publish({"policy/w": np.full(2, 3, np.float32)}) == 3
         assert server.weights() == (6, 3, 3.0)
+
+
+def test_strangers_who_only_greet_are_forgotten(
+    publisher: WeightPublisher, server: FakeServer, address: str
+) -> None:
+    push(publisher, 1)
+    with FakeServer(address, 0) as stranger:
+        for identity in range(1000, 1000 + 2 * MAX_SERVERS):
+            stranger.identity = identity
+            stranger.greet(5, 1)
+        assert stranger.unanswered()
+        assert len(publisher._peers) == MAX_SERVERS
+        assert publisher.servers == 2 * MAX_SERVERS
+        server.greet()
+        assert server.weights() == (5, 1, 1.0)
+
+
+def test_only_servers_are_greeted(publisher: WeightPublisher, server: FakeServer) -> None:
+    push(publisher, 1)
+    refusal = server.refusal(pack_control(MessageType.HELLO, 1, 0, Hello("actor")))
+    assert (refusal.code, refusal.text) == (ErrorCode.MALFORMED, "a learner greets \"server\", not 'actor'")
+    assert server.refusal(pack_header(MessageType.STEP, 5, 1)).code == ErrorCode.UNKNOWN_TYPE
