@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install run test test-long bench lint clean
+.PHONY: help install run test test-long fuzz bench lint clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ test: $(INSTALLED)  ## Run the tests, but for those that take minutes
 
 test-long: $(INSTALLED)  ## Run the others: containers, test hosts, JAX, clean installs, every example
 	$(BIN)/python -m pytest -m long
+
+fuzz: $(INSTALLED)  ## Send a million bad inputs to a server and a learner (FUZZ="--seconds 300 --seed 1")
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 bench: $(INSTALLED)  ## Measure everything in benchmarks/RESULTS.md again (half an hour; peers where they are installed)
 	$(BIN)/python benchmarks/targets.py
