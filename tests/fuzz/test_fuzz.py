@@ -14,7 +14,7 @@ SEED = 1
 
 def test_bad_input_disturbs_nobody() -> None:
     with stage() as here:
-        rounds = Rounds(here, lines(here), SEED, examples=12)
+        rounds = Rounds(here, lines(here), SEED, examples=8)
         rounds.play()
         giants(here, parts=20_000, strangers=20)
         rounds.play()
