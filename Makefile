@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install run test test-long network soak chaos bench lint clean
+.PHONY: help install run test test-long network soak chaos fuzz bench lint clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ soak: $(INSTALLED)  ## Train for MINUTES=60 with actors that come and go, and lo
 
 chaos: $(INSTALLED)  ## Kill and freeze the processes of a run 200 times, at random (half an hour)
 	$(BIN)/corral chaos examples/cartpole.toml --kills 200 --minutes 60 --interval-s 4 --set learner.checkpoint_every_s=1
+
+fuzz: $(INSTALLED)  ## Send a million bad inputs to a server and a learner (FUZZ="--seconds 300 --seed 1")
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 bench: $(INSTALLED)  ## Measure everything in benchmarks/RESULTS.md again (half an hour; peers where they are installed)
 	$(BIN)/python benchmarks/targets.py

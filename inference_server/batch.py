@@ -129,6 +129,11 @@ class BatchQueue:
             self._waiting.append(last)
         return last
 
+    @property
+    def full(self) -> bool:
+        """Whether a batch waits to which nothing more is added."""
+        return len(self._waiting) > 1
+
     def commit(self, batch: Batch, request: Request) -> None:
         """The rows of `request` are written into `batch`."""
         batch.requests.append(request)
@@ -138,7 +143,7 @@ class BatchQueue:
 
     def reason(self, live: int) -> Reason | None:
         """Why the first batch should leave now, or None."""
-        return Reason.FULL if len(self._waiting) > 1 else self.batcher.reason(live)
+        return Reason.FULL if self.full else self.batcher.reason(live)
 
     def take(self) -> Batch:
         """The first batch, which leaves. Give it back with `recycle` when its results are out."""

@@ -17,6 +17,7 @@ from corral.protocol import (
 )
 from corral.protocol.keys import Gate
 from corral.protocol.limits import MAX_TEXT, QUEUED_ANSWERS, QUEUED_REQUESTS
+from corral.protocol.sockets import head_of
 from inference_server.rows import Rows
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class Frontend:
         self._more = frame.more
         if self._gate is not None:
             self.key = str(frame.get("User-Id"))
-        return routing, frame.bytes
+        return routing, head_of(frame)
 
     def read_into(self, rows: Rows, start: int, stop: int) -> None:
         """Receive the next frame into rows `start` to `stop`, byte for byte.

@@ -12,6 +12,7 @@ from inference_server.batch import Batch, Request
 from inference_server.batcher import Reason
 from inference_server.engine import Engine, Leaves
 from inference_server.frontend import Frontend
+from inference_server.screen import Screen
 from inference_server.service import Service, leaving
 from inference_server.settings import BatchingSettings
 from inference_server.stats import Stats
@@ -25,10 +26,11 @@ class InferService(Service[Leaves]):
         settings: BatchingSettings,
         engine: Engine,
         frontend: Frontend,
+        screen: Screen,
         stats: Stats,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(settings, engine, frontend, stats, clock)
+        super().__init__(settings, engine, frontend, screen, stats, clock)
         self._most_waiting = settings.waiting_rows()
         spec, size = self._spec, settings.max_size
         initial = engine.agent.initial_state(size)
@@ -85,6 +87,10 @@ class InferService(Service[Leaves]):
         for request in batch.requests:
             frame = answers.cut(0, request.sequence, request.start, request.stop)
             self._frontend.send(request.routing, frame)
+
+    def _turn_down(self, request: Request, error: ProtocolError) -> None:
+        self._stats.error(error.code, error.text)
+        self._fail(request, error)
 
     def _fail(self, request: Request, failure: ProtocolError) -> None:
         self._frontend.send_error(request.routing, 0, request.sequence, failure)

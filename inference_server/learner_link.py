@@ -31,7 +31,9 @@ from corral.protocol import (
     unpack_header,
 )
 from corral.protocol.keys import Caller
-from corral.protocol.limits import QUEUED_PARCELS
+from corral.protocol.limits import MAX_COUNT, QUEUED_PARCELS
+from corral.protocol.sockets import head_of, receive_parts
+from corral.protocol.sparing_log import SparingLog
 from corral.protocol.tensors import to_frame
 from corral.protocol.waker import Waker
 from corral.protocol.weights import unpack_weights
@@ -45,6 +47,8 @@ RESEND_AFTER_S = (0.5, 8.0)
 """Seconds of silence until parcels are sent again: at first, and at most, doubled each time. A learner that takes
 long over a batch must not be buried under copies."""
 FLIP_TIMEOUT_S = 10.0
+TURN_MESSAGES = 256
+"""Messages of one line that are handled until there is time for all else: somebody may send for ever."""
 GATHER_S = 0.005
 """Least seconds between two parcels: with every batch some unrolls are complete, and a parcel for each would cost
 the serving thread more than the batch itself, since the two threads share one interpreter."""
@@ -117,6 +121,7 @@ class LearnerLink(threading.Thread):
         self._engine = engine
         self._outbox = outbox
         self._wake_server = wake_server
+        self._complaints = SparingLog(log)
         self._stopping = False
         self._noticed = False
         self._next_parcel = 0.0
@@ -216,18 +221,17 @@ class LearnerLink(threading.Thread):
             log.debug("the learner's queue is full: will send again")
 
     def _receive(self, socket: zmq.Socket, handle: Callable[[Header, list[memoryview], bytes], None]) -> None:
-        while True:
-            try:
-                frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+        for _ in range(TURN_MESSAGES):
+            frames = receive_parts(socket)
+            if frames is None or self._stopping:
                 return
             try:
-                head = frames[0].bytes
+                head = head_of(frames[0])
                 handle(unpack_header(head), [frame.buffer for frame in frames], head)
             except ProtocolError as error:
                 # A learner that refuses us is asked again twice a second: that is one line in the log.
                 if error.text != self.failure:
-                    log.warning("from the learner: %s", error)
+                    self._complaints.say(logging.WARNING, "from the learner: %s", error)
                 self.failure = error.text
             except Exception as error:
                 # Without this thread the server would go on with its last weights for ever, and look well.
@@ -235,6 +239,8 @@ class LearnerLink(threading.Thread):
                 log.exception("a message of the learner failed")
 
     def _on_unrolls_line(self, header: Header, frames: list[memoryview], head: bytes) -> None:
+        if header.session != self.identity:
+            raise ProtocolError(ErrorCode.MALFORMED, f"a message to {header.session:#x}, not to this server")
         if header.type == MessageType.ACCEPTED:
             if not self.welcomed:
                 # A late word of the learner before: the one that we greet may need what that one accepted.
@@ -246,7 +252,8 @@ class LearnerLink(threading.Thread):
         elif header.type == MessageType.WELCOME:
             welcome = unpack_control(Welcome, head)
             if not self.welcomed:  # every greeting that waited for the learner is answered
-                log.info("the learner has welcomed us: %d unrolls may wait for it", welcome.window)
+                text = "the learner has welcomed us: %d unrolls may wait for it"
+                self._complaints.say(logging.INFO, text, welcome.window)
             self._outbox.window = welcome.window
             self._outbox.accept(welcome.cursor)
             self.welcomed, self.parted = True, False
@@ -291,7 +298,8 @@ class LearnerLink(threading.Thread):
             answer = pack_header(MessageType.TAKEN, epoch, version)
         except ProtocolError as error:
             self.refused += 1
-            log.error("weights of version %d were refused: %s", version, error.text)
+            text = "weights of version %d were refused: %s"
+            self._complaints.say(logging.ERROR, text, version, error.text)
             answer = pack_control(MessageType.ERROR, epoch, version, Failure(error.code, error.text))
         self._send(self._weights, [answer])
 
@@ -300,6 +308,10 @@ class LearnerLink(threading.Thread):
         offered, held = (header.session, header.sequence), (self._engine.epoch, self._engine.version)
         if offered == held:
             return True
+        if max(offered) > MAX_COUNT:
+            raise ProtocolError(
+                ErrorCode.WEIGHTS, f"epochs and versions are at most {MAX_COUNT}, not {offered[0]} and {offered[1]}"
+            )
         if offered < held:
             raise ProtocolError(
                 ErrorCode.WEIGHTS,

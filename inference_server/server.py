@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import select
 import sys
 import time
@@ -33,6 +34,7 @@ from corral.protocol import (
     unpack_header,
 )
 from corral.protocol.keys import Gate, Role, caller
+from corral.protocol.sparing_log import SparingLog
 from corral.protocol.unrolls import unroll_spec
 from corral.protocol.waker import Waker
 from inference_server.engine import Engine
@@ -41,6 +43,7 @@ from inference_server.infer_service import InferService
 from inference_server.learner_link import LearnerLink
 from inference_server.ledger import Ledger
 from inference_server.outbox import Outbox
+from inference_server.screen import Screen
 from inference_server.service import leaving
 from inference_server.sessions import Session, Sessions
 from inference_server.settings import ServerSettings
@@ -57,12 +60,15 @@ PATIENCE_S = 0.01
 """Seconds between two looks at what the learner has accepted, while the server drains."""
 DRAIN_MESSAGES = 4096
 """Messages read before batches are looked at: a flood delays answers by so much at most."""
-DRAIN_REFUSALS = 256
-"""Likewise those that are refused, which cost more than they are worth to anybody."""
+MOST_EFFORT = 256
+"""Effort spent on messages before batches are looked at. Rows taken in count as none of it, a sign of life or rows
+that should come again later as 1, and anything else, which may be costly, as all: a flood would delay every answer."""
 
 
 # Plain numbers, since the members of an enumeration are found by a slow path, and every message is asked for these.
 _STEP, _INFER = int(MessageType.STEP), int(MessageType.INFER)
+_HEARTBEAT = int(MessageType.HEARTBEAT)
+_SHORT_REFUSALS = (ErrorCode.BUSY, ErrorCode.DRAINING, ErrorCode.NOT_READY)
 _NO_HEADER = Header(VERSION, 0, 0, 0, 0, 0)
 
 
@@ -103,6 +109,7 @@ class InferenceServer:
         self._batching = settings.batching
         self._environment = environment
         self._clock = clock
+        self._complaints = SparingLog(log)
         self._stopping = self._draining = False
         self._waker = Waker()
         # Bound before anything is built: a taken address is told at once, and early actors wait in the queue.
@@ -115,7 +122,8 @@ class InferenceServer:
         self._sessions = Sessions(self._slots, settings.lease_s, clock)
         self._stats = Stats(clock)
         self._outbox = Outbox(settings.unrolls.when_full)
-        self._infer = InferService(settings.batching, self._engine, self._frontend, self._stats, clock)
+        screen = Screen(spec.observation, settings.non_finite)
+        self._infer = InferService(settings.batching, self._engine, self._frontend, screen, self._stats, clock)
         self._step: StepService | None = None
         self._link: LearnerLink | None = None
         if learner is not None:
@@ -132,8 +140,8 @@ class InferenceServer:
             )
             ledger = Ledger(ledgers, self._link.identity)
             self._step = StepService(
-                settings.batching, self._engine, self._frontend, self._slots, self._sessions, self._assembler,
-                self._outbox, ledger, self._stats, clock, self._refuse,
+                settings.batching, self._engine, self._frontend, screen, self._slots, self._sessions,
+                self._assembler, self._outbox, ledger, self._stats, clock, self._refuse,
             )  # fmt: skip
         self._services: list[StepService | InferService] = [
             service for service in (self._step, self._infer) if service is not None
@@ -163,7 +171,7 @@ class InferenceServer:
             while not self._stopping:
                 self._wait()
                 self._engine.flip()
-                self._receive_all()
+                self._receive_some()
                 self._dispatch()
                 self._keep_house()
                 served = True
@@ -183,19 +191,19 @@ class InferenceServer:
     def _drain(self) -> None:
         """Answer all that has come, refuse what comes now, and wait until the learner has what is complete."""
         deadline = self._clock() + self._settings.drain_s
-        self._receive_all()
+        self._receive_some(math.inf)
         self._draining = True
         for service in (self._step, self._infer):
             if service is not None:
                 service.drain()
-        self._receive_all()
+        self._receive_some(math.inf)
         link, outbox = self._link, self._outbox
         while link is not None and outbox.unaccepted_unrolls and not link.parted and self._clock() < deadline:
             if outbox.unsent:
                 link.notice()
             self._wait(PATIENCE_S)
             self._engine.flip()
-            self._receive_all()
+            self._receive_some(math.inf)
         if outbox.unaccepted_unrolls:
             why = (
                 "the learner had left" if link is not None and link.parted else "it took too long (server.drain_s)"
@@ -222,26 +230,27 @@ class InferenceServer:
         select.select([self._frontend.fileno, self._waker.fileno()], [], [], timeout)
         self._waker.clear()
 
-    def _receive_all(self) -> None:
-        refusals = 0
+    def _receive_some(self, most_effort: float = MOST_EFFORT) -> None:
+        """Read what has come: until nothing waits, or it was effort enough."""
+        effort = 0
         for _ in range(DRAIN_MESSAGES):
             begun = self._frontend.begin()
             if begun is None:
                 return
-            refusals += not self._receive(*begun)
-            if refusals == DRAIN_REFUSALS:
+            effort += self._receive(*begun)
+            if effort >= most_effort:
                 return
 
-    def _receive(self, routing: bytes, head: bytes) -> bool:
-        """Whether the message could be honoured."""
-        honoured = False
-        header = _NO_HEADER
+    def _receive(self, routing: bytes, head: bytes) -> int:
+        """Take a message in; the effort that it was."""
+        header, effort = _NO_HEADER, MOST_EFFORT
         try:
             header = unpack_header(head)
             if self._gate is None or self._admits(self._gate, header):
-                self._handle(routing, header, head)
-                honoured = True
+                effort = self._handle(routing, header, head)
         except ProtocolError as error:
+            if header.type in (_STEP, _INFER) and error.code in _SHORT_REFUSALS:
+                effort = 1
             self._refuse(routing, header.session, header.sequence, error)
         except Exception:
             # A defect of ours may cost one request its answer, never the others theirs.
@@ -249,7 +258,7 @@ class InferenceServer:
             defect = ProtocolError(ErrorCode.INTERNAL, "a defect; see the server's log")
             self._refuse(routing, header.session, header.sequence, defect)
         self._frontend.discard()
-        return honoured
+        return effort
 
     def _admits(self, gate: Gate, header: Header) -> bool:
         """Whether the key of the begun message may send it; a session belongs to the key that opened it.
@@ -264,21 +273,25 @@ class InferenceServer:
             raise _expired()
         return True
 
-    def _handle(self, routing: bytes, header: Header, head: bytes) -> None:
+    def _handle(self, routing: bytes, header: Header, head: bytes) -> int:
+        """Do what a message asks; the effort that it was."""
         if header.type == _STEP and self._step is not None:
             self._step.receive(routing, header, head)
         elif header.type == _INFER:
             self._check_ready()
             self._infer.receive(routing, header, head)
+        elif header.type == _HEARTBEAT:
+            self._touch(header)
+            return 1
         else:
             self._handle_seldom(routing, header, head)
+            return MOST_EFFORT
+        return 0
 
     def _handle_seldom(self, routing: bytes, header: Header, head: bytes) -> None:
         match header.type:
             case MessageType.HELLO:
                 self._greet(routing, header, unpack_control(Hello, head))
-            case MessageType.HEARTBEAT:
-                self._touch(header)
             case MessageType.BYE:
                 self._part(header)
             case MessageType.STATUS:
@@ -368,7 +381,8 @@ class InferenceServer:
         )
         if len(self._sessions) > before:
             last = session.first_environment + hello.environments - 1
-            log.info("an actor joined with environments %d to %d", session.first_environment, last)
+            text = "an actor joined with environments %d to %d"
+            self._complaints.say(logging.INFO, text, session.first_environment, last)
         return session
 
     def _action(self) -> TensorSpec:
@@ -384,7 +398,7 @@ class InferenceServer:
     def _part(self, header: Header) -> None:
         session = self._sessions.find(header.session)
         if session is not None and self._step is not None:
-            log.info("an actor left: its %d environments are free", len(session.slots))
+            self._complaints.say(logging.INFO, "an actor left: its %d environments are free", len(session.slots))
             self._step.forget(session)
 
     def _refuse(self, routing: bytes, session: int, sequence: int, error: ProtocolError) -> None:
@@ -394,7 +408,8 @@ class InferenceServer:
         lies = (ErrorCode.MALFORMED, ErrorCode.SPEC, ErrorCode.LIMIT)
         liar = self._sessions.find(session) if error.code in lies else None
         if liar is not None and self._sessions.strike(liar) and self._step is not None:
-            log.warning("a session sent %d malformed messages and was ended; the last: %s", liar.strikes, error)
+            text = "a session sent %d malformed messages and was ended; the last: %s"
+            self._complaints.say(logging.WARNING, text, liar.strikes, error)
             self._step.forget(liar)
 
     def _dispatch(self) -> None:
@@ -429,7 +444,9 @@ class InferenceServer:
                 if stopped or session.waiting:
                     self._sessions.touch(session)
         for session in self._sessions.expired():
-            log.warning("an actor fell silent: its %d environments are free", len(session.slots))
+            self._complaints.say(
+                logging.WARNING, "an actor fell silent: its %d environments are free", len(session.slots)
+            )
             self._step.forget(session)
 
     def _report(self) -> Report:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from corral.protocol import ErrorCode, ProtocolError
@@ -11,6 +11,7 @@ from inference_server.batch import Batch, BatchQueue, Request
 from inference_server.batcher import Batcher, Reason
 from inference_server.engine import Engine
 from inference_server.frontend import Frontend
+from inference_server.screen import Screen
 from inference_server.settings import BatchingSettings
 from inference_server.stats import Stats
 
@@ -32,6 +33,7 @@ class Service(Generic[Result]):
         settings: BatchingSettings,
         engine: Engine,
         frontend: Frontend,
+        screen: Screen,
         stats: Stats,
         clock: Callable[[], float],
     ) -> None:
@@ -40,6 +42,7 @@ class Service(Generic[Result]):
         self._stats = stats
         self._clock = clock
         self._spec = engine.agent.spec
+        self._screen = screen if screen.names else None
         self._queue = BatchQueue(Batcher(settings, clock), self._spec.observation)
         self._draining = False
 
@@ -66,6 +69,8 @@ class Service(Generic[Result]):
     def run(self, reason: Reason) -> None:
         """Compute the first batch and answer it."""
         batch = self._queue.take()
+        if self._screen is not None and not self._screen.is_clean(batch):
+            self._leave_out(batch, self._screen.refusals(batch))
         self._inspect(batch)
         if batch.rows:
             began = self._clock()
@@ -76,6 +81,17 @@ class Service(Generic[Result]):
 
     def _inspect(self, batch: Batch) -> None:
         """Refuse what cannot be computed, and leave it out of the batch."""
+
+    def _leave_out(self, batch: Batch, refusals: Mapping[int, ProtocolError]) -> None:
+        """Refuse requests of a batch, by their number in it, and take their rows out."""
+        kept = [request for number, request in enumerate(batch.requests) if number not in refusals]
+        for number, error in refusals.items():
+            self._turn_down(batch.requests[number], error)
+        batch.keep(kept)
+
+    def _turn_down(self, request: Request, error: ProtocolError) -> None:
+        """Answer a request that cannot be computed."""
+        raise NotImplementedError
 
     def _act(self, batch: Batch) -> Result:
         """What the model makes of a batch. Leaves no trace where it raises."""

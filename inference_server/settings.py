@@ -75,12 +75,16 @@ class ServerSettings:
     drain_s: float = 5.0
     """Seconds for which a server that was asked to stop waits at most, until the learner has accepted every unroll
     that is complete; 0 waits for none."""
+    non_finite: Literal["refuse", "pass"] = "refuse"
+    """Observations with NaN or infinity: "refuse" answers with an error, "pass" gives them to the model."""
     batching: BatchingSettings = field(default_factory=BatchingSettings)
     unrolls: UnrollSettings = field(default_factory=UnrollSettings)
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_environments <= 1_000_000:
             raise ValueError(f"max_environments must be 1 to 1000000, not {self.max_environments}")
+        if self.non_finite not in ("refuse", "pass"):
+            raise ValueError(f'non_finite must be "refuse" or "pass", not {self.non_finite!r}')
         if not 0.1 <= self.lease_s <= 86_400:
             raise ValueError(f"lease_s must be 0.1 to 86400 seconds, not {self.lease_s}")
         if not 0 <= self.drain_s <= MOST_DRAIN_S:

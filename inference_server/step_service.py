@@ -15,6 +15,7 @@ from inference_server.frontend import Frontend
 from inference_server.ledger import Ledger
 from inference_server.noise import uniforms
 from inference_server.outbox import Outbox
+from inference_server.screen import Screen
 from inference_server.service import Service, leaving
 from inference_server.sessions import Admission, Session, Sessions
 from inference_server.settings import BatchingSettings
@@ -37,6 +38,7 @@ class StepService(Service[Steps]):
         settings: BatchingSettings,
         engine: Engine,
         frontend: Frontend,
+        screen: Screen,
         slots: Slots,
         sessions: Sessions,
         assembler: UnrollAssembler,
@@ -46,7 +48,7 @@ class StepService(Service[Steps]):
         clock: Callable[[], float],
         refuse: Callable[[bytes, int, int, ProtocolError], None],
     ) -> None:
-        super().__init__(settings, engine, frontend, stats, clock)
+        super().__init__(settings, engine, frontend, screen, stats, clock)
         self._slots = slots
         self._sessions = sessions
         self._assembler = assembler
@@ -112,7 +114,7 @@ class StepService(Service[Steps]):
             raise _wrong_environments(session)
         return session.slots[environment]
 
-    def _refuse_liar(self, request: Request, error: ProtocolError) -> None:
+    def _turn_down(self, request: Request, error: ProtocolError) -> None:
         session = request.session
         assert session is not None
         session.waiting = False
@@ -142,11 +144,12 @@ class StepService(Service[Steps]):
         counted = np.add.reduceat(ended, starts, dtype=np.int64)
         honest = (promised == counted) & np.logical_and.reduceat(right, starts)
         if not honest.all():
-            for index in np.flatnonzero(~honest).tolist():
-                request = batch.requests[index]
+            refusals = {}
+            for number in np.flatnonzero(~honest).tolist():
+                request = batch.requests[number]
                 rows = slice(request.start, request.stop)
-                self._refuse_liar(request, self._blame(request, table[rows], slots[rows]))
-            batch.keep([batch.requests[index] for index in np.flatnonzero(honest).tolist()])
+                refusals[number] = self._blame(request, table[rows], slots[rows])
+            self._leave_out(batch, refusals)
 
     def _blame(self, request: Request, table: np.ndarray, slots: np.ndarray) -> ProtocolError:
         """What is wrong with the rows of a request of which something is."""

@@ -15,6 +15,7 @@ from corral.protocol import (
     ErrorCode,
     Failure,
     Header,
+    Hello,
     MessageType,
     ProtocolError,
     open_router,
@@ -24,12 +25,25 @@ from corral.protocol import (
 )
 from corral.protocol.keys import Gate, Role
 from corral.protocol.limits import QUEUED_MESSAGES
+from corral.protocol.sockets import head_of, receive_parts
+from corral.protocol.sparing_log import SparingLog
 from corral.protocol.waker import Waker
 
 log = logging.getLogger(__name__)
 
 LINGER_MS = 200
 """Milliseconds for which the last words may take to leave."""
+TURN_MESSAGES = 256
+"""Messages handled until what they brought is worked on."""
+MAX_SERVERS = 1024
+"""Servers that either end knows at a time: every restart of a server is a new one, and anybody can greet."""
+
+
+def check_server(hello: Hello) -> None:
+    """Raises `ProtocolError` for a greeting of another version (VERSION), or of no server (MALFORMED)."""
+    hello.check_version()
+    if hello.role != "server":
+        raise ProtocolError(ErrorCode.MALFORMED, f'a learner greets "server", not {hello.role!r}')
 
 
 class Listener:
@@ -61,6 +75,7 @@ class Listener:
         )
         self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._waker = Waker()
+        self._complaints = SparingLog(log)
         self._stopping = False
         self._thread = threading.Thread(target=self._listen, name=name, daemon=True)
 
@@ -101,7 +116,7 @@ class Listener:
                 self._waker.clear()
                 if self._gate is not None:
                     self._gate.look_again()
-                self._receive_all()
+                self._receive_some()
                 self._work()
         finally:
             self._part()
@@ -112,25 +127,31 @@ class Listener:
             self._context.destroy(linger=0)
             self._waker.close()
 
-    def _receive_all(self) -> None:
-        while not self._stopping:
-            try:
-                routing, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+    def _receive_some(self) -> None:
+        """Handle what has come. Not all of it, where it is much, or costly: somebody may send for ever."""
+        for _ in range(TURN_MESSAGES):
+            parts = receive_parts(self._socket)
+            if parts is None or not self._receive(*parts) or self._stopping:
                 return
-            header = None
-            try:
-                head = frames[0].bytes
-                header = unpack_header(head)
-                if self._gate is not None and not self._gate.check(str(frames[0].get("User-Id")), header.type):
-                    continue
-                self._handle(routing.bytes, header, head, frames[1:])
-            except ProtocolError as error:
-                log.warning("from a server: %s", error)
-                self._fail(routing.bytes, header, error)
-            except Exception:
-                log.exception("a message failed")
-                self._fail(routing.bytes, header, ProtocolError(ErrorCode.INTERNAL, "a defect; see the log"))
+
+    def _receive(self, address: zmq.Frame, *frames: zmq.Frame) -> bool:
+        """Handle a message. Whether it could be honoured."""
+        routing, header = address.bytes, None
+        try:
+            head = head_of(frames[0])
+            header = unpack_header(head)
+            if self._gate is not None and not self._gate.check(str(frames[0].get("User-Id")), header.type):
+                return False
+            self._handle(routing, header, head, list(frames[1:]))
+        except ProtocolError as error:
+            self._complaints.say(logging.WARNING, "from a server: %s", error)
+            self._fail(routing, header, error)
+            return False
+        except Exception:
+            log.exception("a message failed")
+            self._fail(routing, header, ProtocolError(ErrorCode.INTERNAL, "a defect; see the log"))
+            return False
+        return True
 
     def _fail(self, routing: bytes, header: Header | None, error: ProtocolError) -> None:
         session, sequence = (header.session, header.sequence) if header else (0, 0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import zmq
 
 from corral.protocol import (
@@ -22,6 +23,7 @@ from corral.protocol import (
     ProtocolError,
     Report,
     Spec,
+    StepType,
     Unroll,
     UnrollManifest,
     Welcome,
@@ -31,14 +33,17 @@ from corral.protocol import (
     spec_from_wire,
     unpack_control,
 )
+from corral.protocol.limits import MAX_COUNT
 from corral.protocol.tensors import from_frame
 from corral.protocol.unrolls import TIME_SPEC, Leaves, cut_columns, side_by_side, to_unroll, unrolls_in
-from learner.listener import Listener
+from learner.listener import MAX_SERVERS, Listener, check_server
 
 log = logging.getLogger(__name__)
 
 REMEMBERED = 1024
 """Servers whose cursors a checkpoint holds: every restart of a server is a new one."""
+MAX_STEPS = 1 << 40
+"""Most environment steps that one parcel can stand for: years of them."""
 
 
 class Account(NamedTuple):
@@ -88,6 +93,8 @@ class _Server:
     account: Account
     known: bool  # whether what it has delivered so far is known, so that a gap is a loss
     pending: dict[int, tuple[UnrollManifest, Leaves]] = field(default_factory=dict)  # by sequence, with gaps
+    pending_unrolls: int = 0
+    delivered: bool = False  # whether it has brought anything
 
     @property
     def has_next(self) -> bool:
@@ -144,7 +151,9 @@ class UnrollSource(Listener):
         self._parts = expect
         self._length = length
         self._servers: dict[int, _Server] = {}
-        self._before = accounts
+        self._resumed = accounts is not None
+        # Of servers that are not here: heard by the life before, or forgotten since.
+        self._gone = dict(accounts or {})
         self._changed = threading.Condition()
         self._ready: deque[Leaves] = deque()
         self._ready_unrolls = 0
@@ -199,9 +208,8 @@ class UnrollSource(Listener):
         """How far acceptance has come, at one moment; its episodes are not told again."""
         with self._changed:
             now = {identity: server.account for identity, server in self._servers.items()}
-            before = {identity: known for identity, known in (self._before or {}).items() if identity not in now}
             ended, self._waiting_episodes = self._waiting_episodes, []
-            latest = list((before | now).items())[-REMEMBERED:]
+            latest = list((self._gone | now).items())[-REMEMBERED:]
             waiting = list(self._ready)
             return Position(dict(latest), self.env_steps, ended, waiting, self.steps_accepted, self.steps_lost)
 
@@ -260,16 +268,15 @@ class UnrollSource(Listener):
             raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"a learner takes no messages of type {header.type}")
 
     def _on_hello(self, routing: bytes, header: Header, hello: Hello) -> None:
-        hello.check_version()
-        if hello.role != "server":
-            raise ProtocolError(ErrorCode.MALFORMED, f'a learner greets "server", not {hello.role!r}')
+        check_server(hello)
         self._check_parts(hello.observation)
         server = self._servers.get(header.session)
         if server is None:
-            account, known = self._first_account(header)
             with self._changed:
+                self._make_room()
+                account, known = self._first_account(header)
                 server = self._servers[header.session] = _Server(routing, account, known)
-            log.info("a server has come: %d in this learner's life", len(self._servers))
+            self._complaints.say(logging.INFO, "a server has come: there are %d now", len(self._servers))
         server.routing = routing
         welcome = Welcome(VERSION, 0, 0, {}, {}, 0, 0.0, 0, cursor=server.account.cursor, window=self._queue)
         self._send(routing, [pack_control(MessageType.WELCOME, header.session, header.sequence, welcome)])
@@ -277,13 +284,41 @@ class UnrollSource(Listener):
     def _first_account(self, header: Header) -> tuple[Account, bool]:
         """Where a server begins that greets us for the first time in this life, and whether a gap is a loss."""
         named = max(header.sequence - 1, 0)  # its greeting names its first unaccepted parcel
-        if self._before is None:
-            return Account(named), False
-        before = self._before.get(header.session, Account(0))
-        if named > before.cursor:
-            self.parcels_lost += named - before.cursor
-            log.warning("%d parcels, accepted after the last checkpoint, are lost", named - before.cursor)
-        return before._replace(cursor=max(named, before.cursor)), True
+        if named >= MAX_COUNT:
+            raise ProtocolError(ErrorCode.LIMIT, f"parcels are numbered 1 to {MAX_COUNT}, not {header.sequence}")
+        before = self._gone.pop(header.session, None)
+        known = self._resumed or before is not None
+        before = before or Account(0)
+        if self._resumed and named > before.cursor:
+            self.parcels_lost = min(self.parcels_lost + named - before.cursor, MAX_COUNT)
+            lost = "%d parcels, accepted after the last checkpoint, are lost"
+            self._complaints.say(logging.WARNING, lost, named - before.cursor)
+        return before._replace(cursor=max(named, before.cursor)), known
+
+    def _make_room(self) -> None:
+        """Forget a server where there are too many: they come and go, and anybody can greet.
+
+        Who only greeted has half of the room, so that no flood of greetings drives out who delivers, and newcomers
+        find a place all the same. Of either kind the one leaves that came, or delivered, longest ago. The cursor
+        of one that delivered is kept: if it still lives, it greets again and goes on from there.
+
+        Raises:
+          ProtocolError: BUSY where all wait for room in the queue.
+        """
+        if len(self._servers) < MAX_SERVERS:
+            return
+        idle = [(identity, server.delivered) for identity, server in self._servers.items() if not server.pending]
+        strangers = [identity for identity, delivered in idle if not delivered]
+        others = [identity for identity, delivered in idle if delivered]
+        if not idle:
+            raise ProtocolError(ErrorCode.BUSY, f"{len(self._servers)} servers wait for the learner already")
+        many = len(strangers) > MAX_SERVERS // 2
+        leaving = strangers[0] if many or not others else others[0]
+        server = self._servers.pop(leaving)
+        if server.delivered:
+            self._gone[leaving] = server.account
+            if len(self._gone) > REMEMBERED:
+                del self._gone[next(iter(self._gone))]
 
     def _check_parts(self, wire: dict[str, Any]) -> None:
         if wire.keys() != {"time", "state", "length"} or type(wire["length"]) is not int or wire["length"] < 1:
@@ -311,21 +346,28 @@ class UnrollSource(Listener):
         if header.sequence <= server.account.cursor:
             self._acknowledge(header.session, server)  # a resend: the first acknowledgement was lost
             return
-        if header.sequence in server.pending or header.sequence > server.account.cursor + self._queue:
+        cursor = server.account.cursor
+        beyond = header.sequence > cursor + self._queue
+        full = server.pending_unrolls >= self._queue and header.sequence != cursor + 1
+        if header.sequence in server.pending or beyond or full:
             # A resend of what waits here already; or more than the window that was granted, which an honest server
             # never sends. What comes behind a gap is kept: the resend that closes it then delivers all at once.
             return
         manifest = unpack_control(UnrollManifest, head)
         if any(len(episode) != 2 or not all(map(math.isfinite, episode)) for episode in manifest.episodes):
             raise ProtocolError(ErrorCode.MALFORMED, "an episode is [return, length], both finite")
-        if min(manifest.steps, manifest.held, manifest.held_before) < 0:
+        counts = (manifest.steps, manifest.held)
+        if not all(0 <= count <= MAX_STEPS for count in counts) or not 0 <= manifest.held_before <= MAX_COUNT:
             raise ProtocolError(
                 ErrorCode.MALFORMED,
-                f"{manifest.steps} steps were completed, {manifest.held} and {manifest.held_before} held: 0 or "
-                "more can be",
+                f"{manifest.steps} steps were completed, {manifest.held} held: 0 to {MAX_STEPS} can be; or "
+                f"{manifest.held_before} before: 0 to {MAX_COUNT}",
             )
         leaves = self._leaves(manifest.unrolls, frames)
+        _check_values(leaves)
         server.pending[header.sequence] = (manifest, leaves)
+        server.pending_unrolls += manifest.unrolls
+        server.delivered = True
 
     def _leaves(self, unrolls: int, frames: list[zmq.Frame]) -> Leaves:
         assert self._parts is not None
@@ -361,12 +403,13 @@ class UnrollSource(Listener):
     def _accept_from(self, server: _Server) -> None:
         account = server.account
         manifest, leaves = server.pending.pop(account.cursor + 1)
+        server.pending_unrolls -= manifest.unrolls
         # What came between the last parcel that we know and this one was accepted, and is no more.
         gap = max(manifest.held_before - account.held, 0)
-        held = manifest.held_before + manifest.held
-        server.account = Account(account.cursor + 1, held, account.lost + gap)
+        held = min(manifest.held_before + manifest.held, MAX_COUNT)
+        server.account = Account(account.cursor + 1, held, min(account.lost + gap, MAX_COUNT))
         self.steps_accepted += manifest.held
-        self.steps_lost += gap if server.known else 0
+        self.steps_lost = min(self.steps_lost + (gap if server.known else 0), MAX_COUNT)
         server.known = True
         self._ready.append(leaves)
         self._ready_unrolls += manifest.unrolls
@@ -380,6 +423,17 @@ class UnrollSource(Listener):
 
     def _acknowledge(self, identity: int, server: _Server) -> None:
         self._send(server.routing, [pack_header(MessageType.ACCEPTED, identity, server.account.cursor)])
+
+
+def _check_values(leaves: Leaves) -> None:
+    """Raises `ProtocolError` (MALFORMED) for what no step can have earned, or be."""
+    if not np.isfinite(leaves["reward"]).all():
+        raise ProtocolError(ErrorCode.MALFORMED, "a reward is not finite")
+    discount = leaves["discount"]
+    if not ((discount >= 0) & (discount <= 1)).all():
+        raise ProtocolError(ErrorCode.MALFORMED, "a discount is 0 to 1")
+    if (leaves["step_type"] > StepType.LAST).any():
+        raise ProtocolError(ErrorCode.MALFORMED, f"a step type is 0 to {int(StepType.LAST)}")
 
 
 def _check_names(parts: dict[str, Spec]) -> None:

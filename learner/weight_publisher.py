@@ -23,7 +23,7 @@ from corral.protocol import (
 )
 from corral.protocol.limits import QUEUED_VERSIONS
 from corral.protocol.weights import check_finite, in_epoch, pack_weights
-from learner.listener import Listener
+from learner.listener import MAX_SERVERS, Listener, check_server
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,8 @@ class WeightPublisher(Listener):
         self.version = version
         self.last_refusal = ""
         self._clock = clock
-        self._peers: dict[int, _Peer] = {}
+        self._peers: dict[int, _Peer] = {}  # whoever greeted last comes last
+        self._greeted = 0
         self._acted = False
         self._lock = threading.Lock()
         self._frames: list[bytes | memoryview] = []
@@ -110,23 +111,37 @@ class WeightPublisher(Listener):
 
     @property
     def servers(self) -> int:
-        """How many servers have connected."""
-        return len(self._peers)
+        """How many servers have ever connected."""
+        return self._greeted
 
     def _handle(self, routing: bytes, header: Header, head: bytes, frames: list[zmq.Frame]) -> None:
         if header.type == MessageType.HELLO:
-            hello = unpack_control(Hello, head)
-            hello.check_version()
-            held = (hello.epoch, header.sequence)
-            self._come_after(hello.epoch)
-            peer = self._peers.setdefault(header.session, _Peer(routing, held))
-            if peer.routing != routing:
-                # The server's connection is a new one: what was on its way on the old one is lost.
-                peer.routing, peer.sent = routing, None
-            peer.held = held
-            if peer.sent is not None and held >= peer.sent:
-                peer.sent = None  # it was taken up; only the word of it was lost
-            return
+            self._on_hello(routing, header, unpack_control(Hello, head))
+        elif header.type in (MessageType.TAKEN, MessageType.ERROR):
+            self._on_answer(routing, header, head)
+        else:
+            raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"no messages of type {header.type} here")
+
+    def _on_hello(self, routing: bytes, header: Header, hello: Hello) -> None:
+        check_server(hello)
+        held = (hello.epoch, header.sequence)
+        self._come_after(hello.epoch)
+        peer = self._peers.pop(header.session, None)
+        if peer is None:
+            peer = _Peer(routing, held)
+            self._greeted += 1
+        self._peers[header.session] = peer
+        if len(self._peers) > MAX_SERVERS:
+            # Servers greet twice a second: one that still lives is known again soon, and nothing of it is lost.
+            del self._peers[next(iter(self._peers))]
+        if peer.routing != routing:
+            # The server's connection is a new one: what was on its way on the old one is lost.
+            peer.routing, peer.sent = routing, None
+        peer.held = held
+        if peer.sent is not None and held >= peer.sent:
+            peer.sent = None  # it was taken up; only the word of it was lost
+
+    def _on_answer(self, routing: bytes, header: Header, head: bytes) -> None:
         known = [peer for peer in self._peers.values() if peer.routing == routing]
         if not known:
             raise ProtocolError(ErrorCode.EXPIRED, "no such server here: say HELLO")
@@ -137,13 +152,11 @@ class WeightPublisher(Listener):
         if header.type == MessageType.TAKEN:
             self._acted = True
             peer.held = max(peer.held, answered)
-        elif header.type == MessageType.ERROR:
-            failure = unpack_control(Failure, head)
-            self.last_refusal = failure.text
-            peer.refused = answered
-            log.error("a server refused version %d: %s", header.sequence, failure.text)
-        else:
-            raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"no messages of type {header.type} here")
+            return
+        failure = unpack_control(Failure, head).error()
+        self.last_refusal = failure.text
+        peer.refused = answered
+        self._complaints.say(logging.ERROR, "a server refused version %d: %s", header.sequence, failure.text)
 
     def _come_after(self, epoch: int) -> None:
         """Make this learner's epoch later than a server's, whatever the clocks said: unless its weights have acted,

@@ -27,6 +27,13 @@ def serve(
     buckets: Buckets = None,
     keys: Keys = None,
     insecure: Insecure = False,
+    non_finite: Annotated[
+        str,
+        typer.Option(
+            metavar="refuse|pass",
+            help="Rows with NaN or infinity: refuse answers with an error, pass gives them to the model.",
+        ),
+    ] = "refuse",
 ) -> None:
     """Serve a saved Keras model: `PolicyClient(address).infer(rows)` from any number of threads and processes."""
     from corral.launch.stopping import StopRequest
@@ -49,7 +56,12 @@ def serve(
     try:
         sizes = () if buckets is None else tuple(bucket_sizes(buckets))
         batching = BatchingSettings(timeout_us=timeout(timeout_us), max_size=max_size, buckets=sizes)
-        settings = ServerSettings(address=address, insecure=insecure, batching=batching)
+        settings = ServerSettings(
+            address=address,
+            insecure=insecure,
+            non_finite=non_finite,  # type: ignore[arg-type]  # looked at by the settings
+            batching=batching,
+        )
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from error
     if not policy.exists():

@@ -6,6 +6,7 @@ Each body is a dataclass; its fields are all the keys there are, and their types
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any, TypeVar
@@ -17,6 +18,9 @@ from corral.protocol.header import HEADER_BYTES, VERSION, MessageType, pack_head
 from corral.protocol.limits import MAX_CONTROL_BYTES, MAX_TEXT
 
 Body = TypeVar("Body")
+
+_SHOWN = 32
+"""Items of a peer's list that an error repeats."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Hello:
         if VERSION not in self.versions:
             raise ProtocolError(
                 ErrorCode.VERSION,
-                f"this side speaks protocol version {VERSION}, the caller speaks {self.versions}: "
+                f"this side speaks protocol version {VERSION}, the caller speaks {_some(self.versions)}: "
                 "install the same Corral release on both sides",
             )
 
@@ -172,12 +176,17 @@ def unpack_control(body_type: type[Body], frame: bytes) -> Body:
     expected = _field_types(body_type)  # type: ignore[arg-type]
     if value.keys() != expected.keys():
         raise ProtocolError(
-            ErrorCode.MALFORMED, f"{name} has the fields {sorted(expected)}, not {sorted(map(str, value))[:32]}"
+            ErrorCode.MALFORMED, f"{name} has the fields {sorted(expected)}, not {_some(sorted(map(str, value)))}"
         )
     for key, kind in expected.items():
-        if not _fits(value[key], kind):
+        if not _check_of(kind)(value[key]):
             raise ProtocolError(ErrorCode.MALFORMED, f"{name}.{key} is no {kind}")
     return body_type(**value)
+
+
+def _some(values: list[Any]) -> str:
+    """The first of a list that can be long."""
+    return f"[{', '.join(map(repr, values[:_SHOWN]))}, ...]" if len(values) > _SHOWN else str(values)
 
 
 @cache
@@ -185,18 +194,33 @@ def _field_types(body_type: Any) -> dict[str, Any]:
     return typing.get_type_hints(body_type)
 
 
-def _fits(value: Any, kind: Any) -> bool:
+_EXACT: dict[Any, frozenset[type]] = {
+    int: frozenset({int}),
+    float: frozenset({int, float}),
+    bytes: frozenset({bytes}),
+}
+"""What a value's type alone decides."""
+
+
+@cache
+def _check_of(kind: Any) -> Callable[[Any], bool]:
+    """Whether a value is of `kind`, as a function."""
     if kind is Any:
-        return True
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) is list:
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
-    if typing.get_origin(kind) is dict:
-        return isinstance(value, dict) and all(
-            _fits(key, arguments[0]) and _fits(item, arguments[1]) for key, item in value.items()
-        )
-    if kind is float:
-        return type(value) in (int, float)
+        return lambda value: True
     if kind is str:
-        return isinstance(value, str) and len(value) <= MAX_TEXT
-    return type(value) is kind
+        return lambda value: isinstance(value, str) and len(value) <= MAX_TEXT
+    if kind in _EXACT:
+        return lambda value: type(value) in _EXACT[kind]
+    all_fit = [_check_all_of(argument) for argument in typing.get_args(kind)]
+    if typing.get_origin(kind) is list:
+        return lambda value: isinstance(value, list) and all_fit[0](value)
+    return lambda value: isinstance(value, dict) and all_fit[0](value) and all_fit[1](value.values())
+
+
+def _check_all_of(kind: Any) -> Callable[[Iterable[Any]], bool]:
+    """Whether all values are of `kind`: a body can hold a million, and the receiver serves others too."""
+    if kind is Any:
+        return lambda values: True
+    if kind in _EXACT:
+        return lambda values: _EXACT[kind].issuperset(map(type, values))
+    return lambda values: all(map(_check_of(kind), values))

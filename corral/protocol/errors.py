@@ -31,12 +31,15 @@ class ProtocolError(Exception):
 
     Attributes:
       code: which promise was broken.
-      text: a sentence for a person: what was wrong, and what to do; cut where it is longer than MAX_TEXT.
+      text: a sentence for a person: what was wrong, and what to do; one printable line, cut where it is longer
+        than MAX_TEXT.
     """
 
     def __init__(self, code: ErrorCode, text: str) -> None:
         # Texts quote what a peer sent. Longer ones could not be sent back, and would be kept for nothing.
         text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
+        if not text.isprintable():  # or it could write lines of its own into a log, and colours into a terminal
+            text = "".join(letter if letter.isprintable() else " " for letter in text)
         super().__init__(f"{code}: {text}")
         self.code = code
         self.text = text

@@ -8,8 +8,14 @@ MAX_CONTROL_BYTES = 1 << 20
 MAX_FRAME_BYTES = 1 << 30
 """Most bytes of any frame; a socket closes the connection of a peer that sends more."""
 
+MAX_PARTS = 16_384
+"""Most frames that a learner, or a server from it, reads of one message; and most leaves of a spec."""
+
 MAX_ROWS = 65_535
 """Most rows of one message: the header counts them in 16 bits."""
+
+MAX_COUNT = (1 << 63) - 1
+"""Most that an epoch, a version or a parcel's number can be: it has to fit arrays of signed 64 bits."""
 
 MAX_TEXT = 4_096
 """Most characters of one text in a control message."""

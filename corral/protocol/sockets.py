@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from corral.protocol.keys import Caller, Gate
-from corral.protocol.limits import MAX_FRAME_BYTES, QUEUED_MESSAGES
+from corral.protocol.limits import MAX_CONTROL_BYTES, MAX_FRAME_BYTES, MAX_PARTS, QUEUED_MESSAGES
 
 UNHEARD_MS = 8000
 """Milliseconds for which sent bytes may lack TCP's acknowledgement, until a connection is given up (Linux)."""
@@ -97,6 +97,26 @@ def open_router(
     if address.startswith("ipc://"):
         _listening.add(socket.getsockopt_string(zmq.LAST_ENDPOINT))
     return socket
+
+
+def receive_parts(socket: zmq.Socket) -> list[zmq.Frame] | None:
+    """The frames of the next message, or None where none waits. Those behind the first `MAX_PARTS` are skipped."""
+    try:
+        part = socket.recv(zmq.NOBLOCK, copy=False)
+    except zmq.Again:
+        return None
+    parts = [part]
+    # ZeroMQ hands over a message whole or not at all, so that none of these waits.
+    while part.more:
+        part = socket.recv(copy=False)
+        if len(parts) < MAX_PARTS:
+            parts.append(part)
+    return parts
+
+
+def head_of(frame: zmq.Frame) -> bytes:
+    """The bytes of a message's first frame; of one that is too long to be any, no more than tells so."""
+    return frame.bytes if len(frame) <= MAX_CONTROL_BYTES else bytes(frame.buffer[: MAX_CONTROL_BYTES + 1])
 
 
 def is_private(address: str) -> bool:

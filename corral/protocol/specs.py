@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from corral.protocol.errors import ErrorCode, ProtocolError
+from corral.protocol.limits import MAX_PARTS
 
 DTYPES = frozenset({"bool", "float16", "float32", "float64"}) | {
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
@@ -43,10 +44,10 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ProtocolError(ErrorCode.SPEC, f"dtype {self.dtype!r} is not one of {sorted(DTYPES)}")
-        if len(self.shape) > MAX_RANK or any(not 0 <= size <= MAX_LEAF_BYTES for size in self.shape):
-            raise ProtocolError(
-                ErrorCode.SPEC, f"shape {self.shape} is not 0 to {MAX_RANK} sizes of 0 to {MAX_LEAF_BYTES}"
-            )
+        if len(self.shape) > MAX_RANK:
+            raise ProtocolError(ErrorCode.SPEC, f"a shape has 0 to {MAX_RANK} sizes, not {len(self.shape)}")
+        if any(not 0 <= size <= MAX_LEAF_BYTES for size in self.shape):
+            raise ProtocolError(ErrorCode.SPEC, f"shape {self.shape} has a size that is not 0 to {MAX_LEAF_BYTES}")
         if self.nbytes > MAX_LEAF_BYTES:
             raise ProtocolError(ErrorCode.SPEC, f"{self} takes {self.nbytes} bytes, more than {MAX_LEAF_BYTES}")
 
@@ -101,7 +102,9 @@ class TensorSpec:
         """The spec that `to_wire` gave. Raises `ProtocolError` (SPEC) for anything else."""
         match value:
             case [[*shape], str(dtype), minimum, maximum] if all(type(size) is int for size in shape):
-                return cls(tuple(shape), dtype, _bound(minimum, shape), _bound(maximum, shape))
+                # The shape first: the bounds are counted by it, and a long one would take minutes to multiply.
+                leaf = cls(tuple(shape), dtype)
+                return replace(leaf, minimum=_bound(minimum, leaf), maximum=_bound(maximum, leaf))
         raise ProtocolError(ErrorCode.SPEC, "a tensor spec is [shape, dtype, minimum, maximum]")
 
 
@@ -114,13 +117,13 @@ def _numbers(bound: Bound) -> tuple[float, ...]:
     return bound if isinstance(bound, tuple) else (bound,)
 
 
-def _bound(value: Any, shape: list[int]) -> Bound:
+def _bound(value: Any, leaf: TensorSpec) -> Bound:
     if value is None or isinstance(value, int | float):
         return value
     if isinstance(value, list) and all(isinstance(number, int | float) for number in value):
-        if len(value) == math.prod(shape):
+        if len(value) == leaf.size:
             return tuple(value)
-        raise ProtocolError(ErrorCode.SPEC, f"{len(value)} bounds for shape {shape}")
+        raise ProtocolError(ErrorCode.SPEC, f"{len(value)} bounds for shape {list(leaf.shape)}")
     raise ProtocolError(ErrorCode.SPEC, "a bound is a number, a list of numbers, or null")
 
 
@@ -133,6 +136,8 @@ def spec_from_wire(value: Any) -> dict[str, TensorSpec]:
     """The `Spec` that `spec_to_wire` gave. Raises `ProtocolError` (SPEC) for anything else."""
     if not isinstance(value, dict):
         raise ProtocolError(ErrorCode.SPEC, "a spec is a map from leaf names to tensor specs")
+    if len(value) > MAX_PARTS:
+        raise ProtocolError(ErrorCode.SPEC, f"{len(value)} leaves; a message has at most {MAX_PARTS} frames")
     return {name: TensorSpec.from_wire(leaf) for name, leaf in value.items()}
 
 

@@ -1,4 +1,5 @@
-"""Servers that are told nonsense: `python -m tests.inference_server.hostile_peers_server serve|train|fail FOLDER`.
+"""Servers that are told nonsense: `python -m tests.inference_server.hostile_peers_server serve|train|fail FOLDER
+[SLOTS LEASE_S]`.
 
 FOLDER takes the socket `s`; the others look for their learner at the sockets `u` and `w` there, and first leave
 the names and shapes of their weights in `weights.npz`.
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from corral.protocol import TensorSpec
-from inference_server import BatchingSettings, InferenceServer, ServerSettings
 
 MAX_ROWS = 8
 SLOTS = 16
@@ -78,11 +78,14 @@ def leave_weights(folder: Path, build: Callable[[], Any]) -> None:
     (folder / "draft.npz").rename(folder / "weights.npz")
 
 
-def main(kind: str, folder: Path) -> None:
+def main(kind: str, folder: Path, slots: int = SLOTS, lease_s: float = 60) -> None:
+    from inference_server import BatchingSettings, InferenceServer, ServerSettings
+
     settings = ServerSettings(
         address=f"ipc://{folder}/s",
-        max_environments=SLOTS,
-        lease_s=60,
+        max_environments=slots,
+        lease_s=lease_s,
+        non_finite="pass" if kind == "serve" else "refuse",
         batching=BatchingSettings(max_size=MAX_ROWS, buckets=(MAX_ROWS,)),
     )
     build = {"serve": serving_agent, "train": training_agent, "fail": fragile_agent}[kind]
@@ -97,4 +100,5 @@ def main(kind: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    limits = (int(sys.argv[3]), float(sys.argv[4])) if len(sys.argv) > 3 else ()
+    main(sys.argv[1], Path(sys.argv[2]), *limits)

@@ -61,3 +61,13 @@ def test_the_first_size_can_be_had_again() -> None:
     queue.batcher.configure(BatchingSettings(max_size=8))
     put(queue, 6)
     assert sizes(queue) == [8]
+
+
+def test_it_says_when_nothing_more_need_be_read() -> None:
+    queue = make(8)
+    put(queue, 8)
+    assert not queue.full
+    put(queue, 1)
+    assert queue.full
+    queue.recycle(queue.take())
+    assert not queue.full

@@ -40,6 +40,7 @@ from inference_server.learner_link import LearnerLink
 from inference_server.outbox import MAX_EPISODES, Outbox
 from learner import UnrollSource, WeightPublisher
 from tests.support.processes import process, until
+from tests.support.raw import RawPeer
 from tests.support.scripted_agent import UNROLL_LENGTH, ScriptedAgent
 
 NAME = "policy/stamp/kernel"
@@ -129,6 +130,10 @@ def test_bad_weights_are_refused_with_a_reason_and_the_last_good_ones_act_on(lea
         (pack_weights(2, 99, weights(9)), "epoch 2 version 99 is older"),
         ([good[0], good[1][:-1]], "4 bytes; the frame has 3"),
         (good[:1], "got 0 frames"),
+        ([*good, b""], "got 2 frames"),
+        ([*good, *[b""] * 50_000], "1 tensors make"),
+        (pack_weights(2**63, 1, weights(11)), f"at most {2**63 - 1}"),
+        (pack_weights(3, 2**64 - 1, weights(11)), f"at most {2**63 - 1}"),
         ([good[0], b"abcd"], "the checksum of version 11 does not match"),
         (with_manifest(good, checksum=checksum([])), "does not match"),
         (with_manifest(good, tensors=wire | {"x": ["no"]}), "a tensor spec is"),
@@ -138,7 +143,20 @@ def test_bad_weights_are_refused_with_a_reason_and_the_last_good_ones_act_on(lea
         assert learner.status()["policy_version"] == 10
     assert learner.push(good) == ""
     assert learner.status()["policy_version"] == 11
-    assert learner.status()["weights_refused"] == 13
+    assert learner.status()["weights_refused"] == 17
+
+
+def test_after_bad_weights_the_last_good_ones_answer_actors(learner: FakeLearner) -> None:
+    good = pack_weights(3, 15, weights(15))
+    assert learner.push(good) == ""
+    with RawPeer(learner.address) as client:
+        row = np.array([[1, 2, 3, 4]], np.int64)
+        for bad in (pack_weights(3, 16, weights(np.inf)), pack_weights(3, 14, weights(1)), pack_weights(3, 16, {})):
+            assert learner.push(bad) != ""
+            header, (answer,) = client.ask(pack_header(MessageType.INFER, 0, 1, 1), row.tobytes())
+            assert header.type == MessageType.OUTPUTS
+            assert int.from_bytes(answer[24:32], "little") == 15
+            assert np.frombuffer(answer, np.float32, 1, 32 + 8 + 32).tolist() == [15.0]
 
 
 def test_the_same_version_again_is_taken_without_ado(learner: FakeLearner) -> None:
@@ -382,6 +400,22 @@ def test_a_learner_that_leaves_says_so(rig: Rig, stack: ExitStack) -> None:
     stack.enter_context(UnrollSource(rig.unrolls, queue=1))
     until(lambda: rig.outbox.accepted_unrolls == 2)
     assert (rig.link.welcomed, rig.link.parted) == (True, False)
+
+
+def test_words_to_another_server_change_nothing(rig: Rig, stack: ExitStack) -> None:
+    learner = RawLearner(rig.unrolls, stack)
+    rig.put(1)
+    hello = learner.next(MessageType.HELLO)
+    learner.welcome(hello._replace(session=hello.session ^ 1), cursor=5)
+    until(lambda: "not to this server" in rig.link.failure)
+    assert not rig.link.welcomed
+    learner.welcome(hello, cursor=0)
+    parcel = learner.next(MessageType.UNROLLS)
+    learner.send(pack_header(MessageType.ACCEPTED, parcel.session ^ 1, 1))
+    until(lambda: "not to this server" in rig.link.failure)
+    assert rig.outbox.accepted_unrolls == 0
+    learner.send(pack_header(MessageType.ACCEPTED, parcel.session, 1))
+    until(lambda: rig.outbox.accepted_unrolls == 1)
 
 
 def test_a_late_word_of_the_learner_before_loses_nothing(rig: Rig, stack: ExitStack) -> None:

@@ -30,6 +30,7 @@ def test_the_timeout_can_be_learned() -> None:
         (BatchingSettings, {"max_size": 8, "buckets": (4, 2, 8)}, "buckets"),
         (BatchingSettings, {"max_size": 8, "buckets": (1, 4)}, "buckets"),
         (ServerSettings, {"lease_s": 0}, "lease_s"),
+        (ServerSettings, {"non_finite": "keep"}, "non_finite"),
         (ServerSettings, {"max_environments": 0}, "max_environments"),
     ],
 )

@@ -28,8 +28,9 @@ from corral.protocol import (
     unpack_header,
 )
 from corral.protocol.unrolls import unroll_spec
-from learner import UnrollSource
+from learner import UnrollSource, unroll_source
 from learner.feed import FreshFeed
+from learner.listener import MAX_SERVERS
 from learner.unroll_source import Account
 from tests.support.raw import RawPeer, body
 
@@ -75,8 +76,10 @@ class FakeServer(RawPeer):
     ) -> list[bytes]:
         manifest = UnrollManifest(len(numbers), steps, episodes or [], held, held_before)
         frames = [pack_control(MessageType.UNROLLS, self.identity, sequence, manifest)]
-        for leaf in PARTS["time"].values():
-            frames.append(np.tile(np.array(numbers, leaf.dtype), (LENGTH + 1, 1)).tobytes())
+        for name, leaf in PARTS["time"].items():
+            # Not every number is a discount, or a step type.
+            values = np.minimum(numbers, 1) if name in ("discount", "step_type") else numbers
+            frames.append(np.tile(np.array(values, leaf.dtype), (LENGTH + 1, 1)).tobytes())
         return [*frames, np.array(numbers, np.float32).tobytes()]
 
     def deliver(self, sequence: int, *numbers: int, **counts: Any) -> int:
@@ -243,15 +246,27 @@ def test_servers_take_turns(source: UnrollSource, server: FakeServer, address: s
     with FakeServer(address, 78) as other:
         other.greet()
         server.deliver(1, 1, 1, 1, 1, 1, 1)
-        for sequence in range(2, 7):
-            server.send(*server.parcel(sequence, 1, 1))
-        for sequence in range(1, 5):
-            other.send(*other.parcel(sequence, 2, 2))
+        for sequence in range(2, 8):
+            server.send(*server.parcel(sequence, 1))
+        for sequence in range(1, 6):
+            other.send(*other.parcel(sequence, 2))
         assert server.silent()
         assert other.silent()
-        taken = [number for _ in range(4) for number in numbers(source, 6)[::2]]
-    assert taken[:3] == [1, 1, 1]
-    assert taken[3:] == [2, 1] * 4 + [1]
+        taken = numbers(source, 6) + numbers(source, 6) + numbers(source, 5)
+    assert taken[:6] == [1] * 6
+    assert taken[6:] == [2, 1] * 5 + [1]
+
+
+def test_more_than_the_window_is_not_taken_in(source: UnrollSource, server: FakeServer) -> None:
+    server.deliver(1, *range(6))
+    for sequence in range(2, 6):
+        server.send(*server.parcel(sequence, *range(5)))
+    assert server.silent()
+    assert numbers(source, 6) + numbers(source, 5) + numbers(source, 5) == [*range(6), *range(5), *range(5)]
+    assert source.next(1, timeout_s=0.0) is None  # the others have to come again
+    while server.deliver(4, 7) < 4:
+        pass  # what was accepted meanwhile is told too
+    assert numbers(source, 1) == [7]
 
 
 def test_what_a_server_left_behind_is_still_taken(source: UnrollSource, server: FakeServer, address: str) -> None:
@@ -469,3 +484,138 @@ def test_what_waited_and_does_not_fit_any_more_is_dropped_with_a_word(
         FreshFeed(source, 2).restore({f"waiting/{name}": leaf for name, leaf in leaves.items()})
         assert source.take(9, timeout_s=0) is None
     assert "5 unrolls that waited for training are dropped" in caplog.text
+
+
+def test_strangers_who_only_greet_are_forgotten_and_nobody_else(
+    source: UnrollSource, server: FakeServer, address: str
+) -> None:
+    server.deliver(1, 1)
+    with FakeServer(address, 0) as stranger:
+        for identity in range(1000, 1000 + 2 * MAX_SERVERS):
+            stranger.identity = identity
+            stranger.greet()
+        assert len(source._servers) == MAX_SERVERS
+        # The one that was forgotten first is told so, greets again, and goes on.
+        stranger.identity = 1000
+        assert stranger.refusal(*stranger.parcel(1, 2)).code == ErrorCode.EXPIRED
+        stranger.greet()
+        assert stranger.deliver(1, 2) == 1
+    assert server.deliver(2, 3) == 2
+    assert numbers(source, 3) == [1, 2, 3]
+
+
+def test_a_server_that_was_forgotten_goes_on_where_it_was(
+    source: UnrollSource, server: FakeServer, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unroll_source, "MAX_SERVERS", 2)
+    server.deliver(1, 1)
+    with FakeServer(address, 0) as other:
+        for identity in (101, 102):
+            other.identity = identity
+            other.greet()
+            other.deliver(1, 2)
+    assert source.position().cursors == {server.identity: 1, 101: 1, 102: 1}
+    assert server.refusal(*server.parcel(2, 3)).code == ErrorCode.EXPIRED
+    # It has not heard that parcel 1 was accepted: that is not to be taken in again.
+    assert server.greet(first_sequence=1).cursor == 1
+    assert server.deliver(2, 3) == 2
+    assert numbers(source, 4) == [1, 2, 2, 3]
+
+
+def test_newcomers_find_a_place_among_many_that_have_left(
+    source: UnrollSource, address: str, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unroll_source, "MAX_SERVERS", 8)
+    with FakeServer(address, 0) as gone:
+        for identity in range(100, 108):
+            gone.identity = identity
+            gone.greet()
+            gone.deliver(1, 1)
+            assert numbers(source, 1) == [1]
+    newcomers = [stack.enter_context(FakeServer(address, identity)) for identity in (1, 2, 3, 4)]
+    for each in newcomers:
+        each.greet()
+    for each in newcomers:
+        assert each.deliver(1, 2) == 1
+
+
+def test_no_server_is_forgotten_whose_unrolls_wait(
+    source: UnrollSource, server: FakeServer, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unroll_source, "MAX_SERVERS", 1)
+    server.deliver(1, *range(6))
+    server.send(*server.parcel(2, 7))
+    assert server.silent()
+    with FakeServer(address, 101) as other:
+        hello = Hello("server", observation=wire_parts())
+        assert other.refusal(pack_control(MessageType.HELLO, 101, 1, hello)).code == ErrorCode.BUSY
+        assert numbers(source, 6) == list(range(6))
+        assert numbers(source, 1) == [7]
+        other.greet()
+
+
+@pytest.mark.parametrize(
+    ("leaf", "value", "text"),
+    [
+        ("reward", np.nan, "a reward is not finite"),
+        ("reward", -np.inf, "a reward is not finite"),
+        ("discount", 1.5, "a discount is 0 to 1"),
+        ("discount", np.nan, "a discount is 0 to 1"),
+        ("step_type", 3, "a step type is 0 to 2"),
+    ],
+)
+def test_unrolls_that_hold_what_cannot_be(
+    source: UnrollSource, server: FakeServer, leaf: str, value: float, text: str
+) -> None:
+    frames = server.parcel(1, 1)
+    place = 1 + list(PARTS["time"]).index(leaf)
+    array = np.frombuffer(frames[place], PARTS["time"][leaf].dtype).copy()
+    array[-1] = value
+    frames[place] = array.tobytes()
+    refusal = server.refusal(*frames)
+    assert (refusal.code, text in refusal.text) == (ErrorCode.MALFORMED, True), refusal.text
+    assert server.deliver(1, 1) == 1
+
+
+def test_counts_that_no_figure_could_hold(address: str) -> None:
+    """The status has to be told, whatever a server says of itself."""
+    with UnrollSource(address, queue=6, cursors={}) as source, FakeServer(address, 1) as liar:
+        hello = Hello("server", observation=wire_parts())
+        assert liar.refusal(pack_control(MessageType.HELLO, 1, 2**64 - 1, hello)).code == ErrorCode.LIMIT
+        for identity in (1, 2, 3):
+            liar.identity = identity
+            liar.greet(first_sequence=2**63 - 1)
+        liar.greet(first_sequence=2**63 - 1)
+        assert "0 to 1099511627776 can be" in liar.refusal(*liar.parcel(2**63 - 1, 1, steps=2**41)).text
+        header, frames = liar.ask(pack_header(MessageType.STATUS, 0, 0))
+        assert header.type == MessageType.REPORT
+        assert body(Report, frames).figures["parcels_lost"] == 2**63 - 1 == source.parcels_lost
+
+
+@pytest.mark.timeout(60)
+def test_a_flood_does_not_keep_unrolls_out(source: UnrollSource, server: FakeServer, address: str) -> None:
+    """Somebody who sends without end must not keep the learner from taking in what others bring."""
+    stop = threading.Event()
+
+    def flood() -> None:
+        with RawPeer(address) as peer:
+            while not stop.is_set():
+                peer.send(pack_header(MessageType.STATUS, 0, 0))
+
+    floods = [threading.Thread(target=flood) for _ in range(2)]
+    for each in floods:
+        each.start()
+    try:
+        for sequence in range(1, 20):
+            assert server.deliver(sequence, 1) == sequence
+            assert numbers(source, 1) == [1]
+    finally:
+        stop.set()
+        for each in floods:
+            each.join()
+
+
+def test_a_message_of_many_parts_is_refused_like_any_other(source: UnrollSource, server: FakeServer) -> None:
+    head, *leaves = server.parcel(1, 1)
+    assert server.refusal(head, *leaves, *[b""] * 50_000).code == ErrorCode.SPEC
+    assert server.deliver(1, 1) == 1

@@ -24,6 +24,7 @@ from corral.protocol import (
 )
 from corral.protocol.weights import unpack_weights
 from learner import WeightPublisher
+from learner.listener import MAX_SERVERS
 from learner.weight_publisher import RESEND_AFTER_S
 from tests.support.processes import until
 from tests.support.raw import RawPeer
@@ -310,3 +311,25 @@ def test_an_epoch_beyond_all_is_nobodys(publisher: WeightPublisher, server: Fake
     push(publisher, 1)
     server.greet(2**63, 1)
     assert server.weights() == (5, 1, 1.0)
+
+
+def test_strangers_who_only_greet_are_forgotten(
+    publisher: WeightPublisher, server: FakeServer, address: str
+) -> None:
+    push(publisher, 1)
+    with FakeServer(address, 0) as stranger:
+        for identity in range(1000, 1000 + 2 * MAX_SERVERS):
+            stranger.identity = identity
+            stranger.greet(5, 1)
+        assert stranger.unanswered()
+        assert len(publisher._peers) == MAX_SERVERS
+        assert publisher.servers == 2 * MAX_SERVERS
+        server.greet()
+        assert server.weights() == (5, 1, 1.0)
+
+
+def test_only_servers_are_greeted(publisher: WeightPublisher, server: FakeServer) -> None:
+    push(publisher, 1)
+    refusal = server.refusal(pack_control(MessageType.HELLO, 1, 0, Hello("actor")))
+    assert (refusal.code, refusal.text) == (ErrorCode.MALFORMED, "a learner greets \"server\", not 'actor'")
+    assert server.refusal(pack_header(MessageType.STEP, 5, 1)).code == ErrorCode.UNKNOWN_TYPE

@@ -190,3 +190,31 @@ def test_no_version_in_common_is_refused_with_both_sides(versions: list[int]) ->
     assert caught.value.code is ErrorCode.VERSION
     assert "version 1" in caught.value.text
     assert str(versions) in caught.value.text
+
+
+def test_a_long_list_of_versions_is_told_in_part() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        Hello("actor", versions=list(range(2, 100_000))).check_version()
+    assert "the caller speaks [2, 3, 4" in caught.value.text
+    assert "install the same Corral release" in caught.value.text
+
+
+def test_an_error_is_one_line_that_can_be_printed() -> None:
+    """Or a peer could write lines of its own into our log."""
+    error = ProtocolError(ErrorCode.MALFORMED, "not 'x\n2026-01-01 all is well\x1b[2J\x00'")
+    assert error.text == "not 'x 2026-01-01 all is well [2J '"
+
+
+@pytest.mark.parametrize("item", [True, None, "1", 1.0, [1]])
+def test_one_item_of_another_type_among_many(item: Any) -> None:
+    versions = [1] * 1000 + [item]
+    assert (
+        "Hello.versions is no"
+        in error_of(Hello, frame(dataclasses.asdict(Hello("actor")) | {"versions": versions})).text
+    )
+
+
+@pytest.mark.parametrize("episodes", [[[1.0, 2], 3], [[1.0, True]], [["1"]], [None]])
+def test_lists_of_lists_are_looked_at_item_by_item(episodes: Any) -> None:
+    body = {"unrolls": 1, "steps": 1, "episodes": episodes}
+    assert "UnrollManifest.episodes is no" in error_of(UnrollManifest, frame(body)).text

@@ -11,6 +11,8 @@ import pytest
 import zmq
 
 from corral.protocol import AddressError, is_private, open_dealer, open_router, remove_socket_file
+from corral.protocol.limits import MAX_CONTROL_BYTES, MAX_PARTS
+from corral.protocol.sockets import head_of, receive_parts
 
 ANY_PORT = "tcp://127.0.0.1:*"
 
@@ -181,3 +183,21 @@ def test_a_socket_file_is_removed_and_nothing_else(folder: Path) -> None:
     assert list(folder.iterdir()) == []
     for address in (f"ipc://{folder}/s", "ipc://@abstract", "tcp://127.0.0.1:5555"):
         remove_socket_file(address)
+
+
+def test_a_first_frame_is_copied_no_further_than_it_can_be_one() -> None:
+    assert head_of(zmq.Frame(b"CR")) == b"CR"
+    assert head_of(zmq.Frame(bytes(MAX_CONTROL_BYTES))) == bytes(MAX_CONTROL_BYTES)
+    assert len(head_of(zmq.Frame(bytes(100 * MAX_CONTROL_BYTES)))) == MAX_CONTROL_BYTES + 1
+
+
+def test_a_message_is_read_whole_and_kept_as_far_as_it_may_reach() -> None:
+    with zmq.Context() as context, context.socket(zmq.PAIR) as here, context.socket(zmq.PAIR) as there:
+        here.bind("inproc://parts")
+        there.connect("inproc://parts")
+        for parts in (1, MAX_PARTS, MAX_PARTS + 5, 2):
+            there.send_multipart([b"x"] * parts)
+        received = []
+        while (frames := receive_parts(here)) is not None:
+            received.append(len(frames))
+        assert received == [1, MAX_PARTS, MAX_PARTS, 2]

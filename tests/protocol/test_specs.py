@@ -166,3 +166,16 @@ def test_bounds_are_told_element_by_element():
 
 def test_whole_bounds_stay_exact():
     assert TensorSpec((), "int64", -(2**63), 2**62 + 1).bounds[1].item() == 2**62 + 1
+
+
+@pytest.mark.timeout(20)
+def test_a_long_shape_is_refused_before_anything_is_multiplied() -> None:
+    """It took 40 s to count the bounds of one that fits a message, and a server serves others meanwhile."""
+    for bound in (None, []):
+        with pytest.raises(ProtocolError, match="0 to 8 sizes"):
+            spec_from_wire({"x": [[2**63] * 110_000, "int8", bound, bound]})
+
+
+def test_more_leaves_than_a_message_has_frames() -> None:
+    with pytest.raises(ProtocolError, match="16385 leaves; a message has at most 16384 frames"):
+        spec_from_wire({str(number): [[], "int8", None, None] for number in range(16_385)})
