@@ -62,7 +62,7 @@ DRAIN_MESSAGES = 4096
 """Messages read before batches are looked at: a flood delays answers by so much at most."""
 MOST_EFFORT = 256
 """Effort spent on messages before batches are looked at. Rows taken in count as none of it, a sign of life or rows
-that should come again later as 1, and anything else, which may be costly, as all: a flood would delay every answer."""
+that should come again later as 1, anything else, which may be costly, as all: a flood would delay every answer."""
 
 
 # Plain numbers, since the members of an enumeration are found by a slow path, and every message is asked for these.

@@ -35,7 +35,7 @@ def main(folder: Path, stop: threading.Event) -> None:
     """Learn nothing until `stop`. Raises `AssertionError` where a numbered unroll is missing or comes twice."""
     diary, seen, others = Diary(folder / "learner"), 0, 0
     with (
-        UnrollSource(f"ipc://{folder}/unrolls", queue=QUEUE, expect=PARTS, length=LENGTH, cursors={}) as source,
+        UnrollSource(f"ipc://{folder}/unrolls", queue=QUEUE, expect=PARTS, length=LENGTH, accounts={}) as source,
         WeightPublisher(f"ipc://{folder}/weights", epoch=7) as publisher,
     ):
         publisher.publish({name: leaf.zeros() for name, leaf in WEIGHTS.items()})

@@ -514,7 +514,8 @@ def test_a_server_that_was_forgotten_goes_on_where_it_was(
             other.identity = identity
             other.greet()
             other.deliver(1, 2)
-    assert source.position().cursors == {server.identity: 1, 101: 1, 102: 1}
+    cursors = {identity: account.cursor for identity, account in source.position().accounts.items()}
+    assert cursors == {server.identity: 1, 101: 1, 102: 1}
     assert server.refusal(*server.parcel(2, 3)).code == ErrorCode.EXPIRED
     # It has not heard that parcel 1 was accepted: that is not to be taken in again.
     assert server.greet(first_sequence=1).cursor == 1
@@ -579,7 +580,7 @@ def test_unrolls_that_hold_what_cannot_be(
 
 def test_counts_that_no_figure_could_hold(address: str) -> None:
     """The status has to be told, whatever a server says of itself."""
-    with UnrollSource(address, queue=6, cursors={}) as source, FakeServer(address, 1) as liar:
+    with UnrollSource(address, queue=6, accounts={}) as source, FakeServer(address, 1) as liar:
         hello = Hello("server", observation=wire_parts())
         assert liar.refusal(pack_control(MessageType.HELLO, 1, 2**64 - 1, hello)).code == ErrorCode.LIMIT
         for identity in (1, 2, 3):
