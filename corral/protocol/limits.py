@@ -32,5 +32,5 @@ QUEUED_ANSWERS = 1_024
 QUEUED_PARCELS = 64
 """Messages that a server holds for a learner that reads none; what finds no room is sent again later."""
 
-QUEUED_VERSIONS = 2
-"""Policy versions that a learner holds for a server that reads none: the newest is sent when it does again."""
+QUEUED_VERSIONS = 4
+"""Messages that a learner holds for a server that reads no weights: the newest follow when it does again."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from actor_client import ActorSession, ActorSettings, Rows
 from corral.protocol import ENDED, RowFlags
+from corral.protocol.unrolls import Columns
 from inference_server.learner_link import LearnerLink
 from inference_server.outbox import Outbox
 from tests.fuzz.diary import Diary
@@ -91,7 +92,7 @@ def deliver(folder: Path, stop: threading.Event) -> None:
             leaves |= {name: leaf.zeros(1) for name, leaf in PARTS["state"].items()}
             leaves["observation/observation"][..., 0] = NUMBERED
             leaves["reward"][:] = number
-            outbox.put([leaves], 1, [[float(number), 1.0]])
+            outbox.put([Columns(leaves, LENGTH)], 1, [[float(number), 1.0]])
             link.notice()
         diary.write(accepted=outbox.accepted_unrolls, worst_ms=1e3 * worst_s, version=holder.version)
     link.stop()

@@ -427,7 +427,7 @@ def _server(identity: int, sequence: int) -> bytes:
 def _parcel(identity: int, sequence: int, unrolls: int) -> Draft:
     leaves = [np.zeros((LENGTH + 1, unrolls, *leaf.shape), leaf.dtype) for leaf in PARTS["time"].values()]
     leaves += [leaf.zeros(unrolls) for leaf in PARTS["state"].values()]
-    body = {"unrolls": unrolls, "steps": 3, "episodes": [[1.5, 3]]}
+    body = {"unrolls": unrolls, "steps": 3, "episodes": [[1.5, 3]], "held": 3, "held_before": 0}
     return Draft(MessageType.UNROLLS, identity, sequence, body=body, leaves=[leaf.tobytes() for leaf in leaves])
 
 
@@ -456,8 +456,13 @@ class WeightsLine:
             inputs = chance.random.sample(list(self._past), AT_ONCE)
         self._past += inputs
         for frames in inputs:
-            self._peer.send(frames)
-        ledger = Ledger(inputs, _QUIET_ON_WEIGHTS)
+            # One by one: no more than a few answers wait for anybody on this line.
+            self._judge(frames)
+        return len(inputs)
+
+    def _judge(self, frames: Frames) -> None:
+        self._peer.send(frames)
+        ledger = Ledger([frames], _QUIET_ON_WEIGHTS)
         fence = next(self._fences)
         self._peer.send([pack_header(MessageType.SET, 7, fence)])
         while True:
@@ -476,7 +481,6 @@ class WeightsLine:
             assert read[0] in _QUIET_ON_WEIGHTS, f"no answer to {in_words(frames)}"
             if read[0] == MessageType.HELLO:
                 unpack_control(Hello, frames[0]).check_version()
-        return len(inputs)
 
     def _input(self, chance: Chance) -> Frames:
         kind = chance.of(["hello", "hello", "taken", "error"])
