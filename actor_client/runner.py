@@ -13,7 +13,9 @@ from actor_client.actor_session import ActorSession, SessionLostError
 from actor_client.environments import make_group
 from actor_client.line import UnansweredError
 from actor_client.settings import ActorSettings, EnvironmentSettings
+from actor_client.timesheet import Timesheet
 from corral.protocol.keys import Role, caller
+from corral.telemetry import Board
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ def run_actor(
     first_environment: int | None = None,
     seed: int = 0,
     keys: Path | str | None = None,
+    board: Board | None = None,
     stop: threading.Event | None = None,
     on_session: Callable[[bool], None] = lambda has_one: None,
 ) -> None:
@@ -41,6 +44,7 @@ def run_actor(
       first_environment: the run-wide number of the first environment; None lets the server choose.
       seed: of the run; each environment's own seed is drawn from it and its number.
       keys: the folder of this actor's keys, where the server has keys.
+      board: where to show how it does.
       on_session: told True when a session begins and False when it ends.
 
     Raises:
@@ -64,29 +68,38 @@ def run_actor(
         keys=own,
         stopping=stop.is_set,
     )
+    sheet = Timesheet(board)
+
+    def tell(has_one: bool) -> None:
+        sheet.session(has_one)
+        on_session(has_one)
+
     try:
         session.join()
         numbers = f"{session.first_environment} to {session.first_environment + group.size - 1}"
         log.info("joined %s with environments %s of %s", address, numbers, environment.label)
-        on_session(True)
+        tell(True)
         rows = group.reset(environment_seeds(seed, session.first_environment, group.size))
         while not stop.is_set():
+            sheet.asks()
             try:
                 action = session.step(rows)
             except SessionLostError as lost:
                 log.warning("joining %s again: %s", address, lost)
-                on_session(False)
+                tell(False)
                 session.join()
                 log.info("joined again, with environments from %d on", session.first_environment)
-                on_session(True)
+                tell(True)
+                sheet.acts(0)
                 rows = group.reset(None)
                 continue
+            sheet.acts(len(rows.environment))
             rows = group.step(rows.environment, action)
     except UnansweredError:
         if not stop.is_set():
             raise
     finally:
-        on_session(False)
+        tell(False)
         session.leave()
         group.close()
 

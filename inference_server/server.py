@@ -35,6 +35,8 @@ from corral.protocol import (
 from corral.protocol.keys import Gate, Role, caller
 from corral.protocol.unrolls import unroll_spec
 from corral.protocol.waker import Waker
+from corral.telemetry import Board
+from corral.telemetry.board import Samples
 from inference_server.engine import Engine
 from inference_server.frontend import Frontend
 from inference_server.infer_service import InferService
@@ -57,6 +59,7 @@ DRAIN_MESSAGES = 4096
 
 # Plain numbers, since the members of an enumeration are found by a slow path, and every message is asked for these.
 _STEP, _INFER = int(MessageType.STEP), int(MessageType.INFER)
+_NO_WEIGHTS = "no weights yet: the server waits for its learner"
 _NO_HEADER = Header(VERSION, 0, 0, 0, 0, 0)
 
 
@@ -72,6 +75,7 @@ class InferenceServer:
       environment: what actors must run, by name and arguments; empty takes any with the same spaces.
       learner: the learner's unroll and weight addresses; None serves the agent as it was built, for INFER alone.
       keys: the folder of the server's keys; whoever connects must have keys too, and so must the learner.
+      board: where to show how it does, four times a second.
       clock: seconds, monotonic.
 
     Raises:
@@ -88,12 +92,14 @@ class InferenceServer:
         environment: str = "",
         learner: tuple[str, str] | None = None,
         keys: Path | str | None = None,
+        board: Board | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = zmq.Context()
         self._settings = settings
         self._batching = settings.batching
         self._environment = environment
+        self._board = board
         self._clock = clock
         self._stopping = False
         self._waker = Waker()
@@ -101,7 +107,7 @@ class InferenceServer:
         self._gate = Gate(keys, Role.SERVER) if keys else None
         self._frontend = Frontend(self._context, settings.address, insecure=settings.insecure, gate=self._gate)
         self.address = self._frontend.address
-        self._engine = Engine(build(), settings.batching.bucket_sizes(), learns=learner is not None)
+        self._engine = Engine(build(), settings.batching.bucket_sizes(), learns=learner is not None, clock=clock)
         self._spec = spec = self._engine.agent.spec
         self._slots = Slots(settings.max_environments, spec.state, seed, self._engine.agent.exploration)
         self._sessions = Sessions(self._slots, settings.lease_s, clock)
@@ -258,7 +264,7 @@ class InferenceServer:
 
     def _check_ready(self) -> None:
         if not self._engine.ready:
-            raise ProtocolError(ErrorCode.NOT_READY, "no weights yet: the server waits for its learner")
+            raise ProtocolError(ErrorCode.NOT_READY, _NO_WEIGHTS)
 
     def _greet(self, routing: bytes, header: Header, hello: Hello) -> None:
         hello.check_version()
@@ -362,6 +368,8 @@ class InferenceServer:
             return
         self._last_housekeeping = now
         self._stats.tick()
+        if self._board is not None:
+            self._board.show(self._samples(now), not_ready="" if self._engine.ready else _NO_WEIGHTS)
         revoked = self._gate.look_again() if self._gate is not None else ()
         if self._step is None:
             return
@@ -377,6 +385,23 @@ class InferenceServer:
         for session in self._sessions.expired():
             log.warning("an actor fell silent: its %d environments are free", len(session.slots))
             self._step.forget(session)
+
+    def _samples(self, now: float) -> Samples:
+        """The figures for Prometheus; names as in `corral.telemetry.catalogue`."""
+        engine, outbox = self._engine, self._outbox
+        return {
+            **self._stats.samples(),
+            "inference_recompiles_total": engine.recompiles,
+            "weights_version": engine.version,
+            "weights_age_seconds": now - engine.taken_up,
+            "weights_swap_seconds": engine.swap_s.snapshot(),
+            "weights_refused_total": self._link.refused if self._link else 0,
+            "actors_connected": len(self._sessions),
+            "environments_connected": self._slots.used,
+            "unrolls_total": {"accepted": outbox.accepted_unrolls, "shed": outbox.shed_unrolls},
+            "blocked": outbox.blocked,
+            "keys_refused_total": self._gate.refused if self._gate else 0,
+        }
 
     def _report(self) -> Report:
         figures = self._stats.figures() | {
