@@ -44,9 +44,15 @@ class MetricsSettings:
     host: str = "127.0.0.1"
     """Address to listen on. There are no keys here: whoever reaches it can read every figure."""
 
+    sink: str = ""
+    """A function of yours that takes every line of the run's figures, a dictionary, as "my_module:function": for
+    W&B, MLflow and their like (examples/sink.py). Called by `corral run` and `corral learner`."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise ValueError(f"port must be 0 to 65535, not {self.port}")
+        if self.sink and not all(self.sink.partition(":")):
+            raise ValueError(f'sink must be "my_module:function", not {self.sink!r}')
 
     def of(self, role: str, number: int) -> MetricsSettings:
         """Those of one process of a local run: of the numbered actor, or of another role."""
