@@ -29,7 +29,7 @@ CONFIGURATION = ROOT / "docker" / "prometheus.yml"
 
 
 def tool(name: str) -> str:
-    """The path of one of Prometheus' programs. Skips without it; fails where REQUIRE_PROMETHEUS=1 says it is there."""
+    """The path of one of Prometheus' programs. Skips without; fails where REQUIRE_PROMETHEUS=1 wants it."""
     found = shutil.which(name)
     if found is None:
         if os.environ.get("REQUIRE_PROMETHEUS") == "1":
