@@ -13,8 +13,10 @@ from actor_client.actor_session import ActorSession, SessionLostError
 from actor_client.environments import make_group
 from actor_client.line import UnansweredError
 from actor_client.settings import ActorSettings, EnvironmentSettings
+from actor_client.timesheet import Timesheet
 from actor_client.watchdog import Watchdog
 from corral.protocol.keys import Role, caller
+from corral.telemetry import Board
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ def run_actor(
     first_environment: int | None = None,
     seed: int = 0,
     keys: Path | str | None = None,
+    board: Board | None = None,
     stopping: Callable[[], bool] = lambda: False,
     on_session: Callable[[bool], None] = lambda has_one: None,
     on_hang: Callable[[float], None] = lambda seconds: None,
@@ -46,6 +49,7 @@ def run_actor(
       first_environment: the run-wide number of the first environment; None lets the server choose.
       seed: of the run; each environment's own seed is drawn from it and its number.
       keys: the folder of this actor's keys, where the server has keys.
+      board: where to show how it does.
       stopping: asked after every step, and while waiting: whether to stop.
       on_session: told True when a session begins and False when it ends.
       on_hang: told, on another thread, that the environments have not come back for longer than
@@ -62,6 +66,7 @@ def run_actor(
     """
     own = caller(keys, Role.ACTOR, towards=Role.SERVER)
     session: ActorSession | None = None
+    sheet = Timesheet(board)
 
     def limit_s() -> float:
         return LEAVE_S if stopping() else actor.step_timeout_s or math.inf
@@ -71,6 +76,10 @@ def run_actor(
         if session is not None:
             session.abandon()
         on_hang(seconds)
+
+    def tell(has_one: bool) -> None:
+        sheet.session(has_one)
+        on_session(has_one)
 
     with Watchdog(limit_s, hangs) as watchdog:
         group = watchdog.call(make_group, environment, actor.environments)
@@ -89,26 +98,29 @@ def run_actor(
             session.join()
             numbers = f"{session.first_environment} to {session.first_environment + group.size - 1}"
             log.info("joined %s with environments %s of %s", address, numbers, environment.label)
-            on_session(True)
+            tell(True)
             seeds = environment_seeds(seed, session.first_environment, group.size)
             rows = watchdog.call(group.reset, seeds)
             while not stopping():
+                sheet.asks()
                 try:
                     action = session.step(rows)
                 except SessionLostError as lost:
                     log.warning("joining %s again: %s", address, lost)
-                    on_session(False)
+                    tell(False)
                     session.join()
                     log.info("joined again, with environments from %d on", session.first_environment)
-                    on_session(True)
+                    tell(True)
+                    sheet.acts(0)
                     rows = watchdog.call(group.reset, None)
                     continue
+                sheet.acts(len(rows.environment))
                 rows = watchdog.call(group.step, rows.environment, action)
         except UnansweredError:
             if not stopping():
                 raise
         finally:
-            on_session(False)
+            tell(False)
             session.leave()
             watchdog.call(group.close)
 

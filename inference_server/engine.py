@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from corral.agents import Agent, load_backend
 from corral.protocol import Spec
+from corral.telemetry import Histogram
+from corral.telemetry.catalogue import SECONDS
 
 Leaves = dict[str, np.ndarray]
 
@@ -24,9 +27,24 @@ class Engine:
       agent: whose `act` is compiled.
       buckets: batch sizes to compile, ascending.
       learns: whether weights are pushed. Without a learner one replica is enough, and it is ready as built.
+      clock: seconds, monotonic.
+
+    Attributes:
+      ready: whether it can act: it has weights.
+      epoch, version: of the weights that act.
+      taken_up: clock reading of their flip.
+      swap_s: seconds from loaded weights to their flip.
+      recompiles: compilations since it was warm.
     """
 
-    def __init__(self, agent: Agent, buckets: Sequence[int], *, learns: bool) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        buckets: Sequence[int],
+        *,
+        learns: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         compiled = load_backend().CompiledAct
         self.agent = agent
         self.buckets = tuple(buckets)
@@ -37,7 +55,12 @@ class Engine:
         self._lock = threading.Lock()
         self._flipped = threading.Event()
         self._offered: tuple[int, int] | None = None
+        self._offered_at = 0.0
         self._closed = False
+        self._clock = clock
+        self._traces_when_warm = 0
+        self.swap_s = Histogram(SECONDS)
+        self.taken_up = clock()
         self.epoch = 0
         self.version = 0
         self.ready = not learns
@@ -53,6 +76,10 @@ class Engine:
         """How often anything was compiled; flat once warm."""
         return sum(replica.traces for replica in self._replicas)
 
+    @property
+    def recompiles(self) -> int:
+        return self.traces - self._traces_when_warm
+
     def warm(self, progress: Callable[[int, int], Any] = lambda done, total: None) -> None:
         """Compile and run every bucket of every replica once; `progress(done, total)` after each."""
         total = len(self._replicas) * len(self.buckets)
@@ -62,6 +89,7 @@ class Engine:
                 replica.warm_bucket(bucket)
                 done += 1
                 progress(done, total)
+        self._traces_when_warm = self.traces
 
     def use_buckets(self, buckets: Sequence[int]) -> None:
         """Pad to these of the compiled buckets from now on; to the others only what is larger than all of them."""
@@ -128,7 +156,7 @@ class Engine:
             self._flipped.clear()
         self._replicas[1 - self._active].load(weights)
         with self._lock:
-            self._offered = (epoch, version)
+            self._offered, self._offered_at = (epoch, version), self._clock()
             if self._closed:
                 self._flipped.set()
         wake()
@@ -154,5 +182,7 @@ class Engine:
             self._offered = None
             self._active = 1 - self._active
             self.ready = True
+            self.taken_up = self._clock()
+            self.swap_s.observe(self.taken_up - self._offered_at)
         self._flipped.set()
         return True

@@ -37,6 +37,8 @@ from corral.protocol.keys import Gate, Role, caller
 from corral.protocol.sparing_log import SparingLog
 from corral.protocol.unrolls import unroll_spec
 from corral.protocol.waker import Waker
+from corral.telemetry import Board
+from corral.telemetry.board import Samples
 from inference_server.engine import Engine
 from inference_server.frontend import Frontend
 from inference_server.infer_service import InferService
@@ -69,6 +71,7 @@ that should come again later as 1, anything else, which may be costly, as all: a
 _STEP, _INFER = int(MessageType.STEP), int(MessageType.INFER)
 _HEARTBEAT = int(MessageType.HEARTBEAT)
 _SHORT_REFUSALS = (ErrorCode.BUSY, ErrorCode.DRAINING, ErrorCode.NOT_READY)
+_NO_WEIGHTS = "no weights yet: the server waits for its learner"
 _NO_HEADER = Header(VERSION, 0, 0, 0, 0, 0)
 
 
@@ -85,6 +88,7 @@ class InferenceServer:
       learner: the learner's unroll and weight addresses; None serves the agent as it was built, for INFER alone.
       keys: the folder of the server's keys; whoever connects must have keys too, and so must the learner.
       ledgers: folder for counts that outlive the server, however it dies; None keeps none.
+      board: where to show how it does, four times a second.
       clock: seconds, monotonic.
 
     Raises:
@@ -102,12 +106,14 @@ class InferenceServer:
         learner: tuple[str, str] | None = None,
         keys: Path | str | None = None,
         ledgers: Path | None = None,
+        board: Board | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = zmq.Context()
         self._settings = settings
         self._batching = settings.batching
         self._environment = environment
+        self._board = board
         self._clock = clock
         self._complaints = SparingLog(log)
         self._stopping = self._draining = False
@@ -116,7 +122,7 @@ class InferenceServer:
         self._gate = Gate(keys, Role.SERVER) if keys else None
         self._frontend = Frontend(self._context, settings.address, insecure=settings.insecure, gate=self._gate)
         self.address = self._frontend.address
-        self._engine = Engine(build(), settings.batching.bucket_sizes(), learns=learner is not None)
+        self._engine = Engine(build(), settings.batching.bucket_sizes(), learns=learner is not None, clock=clock)
         self._spec = spec = self._engine.agent.spec
         self._slots = Slots(settings.max_environments, spec.state, seed, self._engine.agent.exploration)
         self._sessions = Sessions(self._slots, settings.lease_s, clock)
@@ -318,7 +324,7 @@ class InferenceServer:
 
     def _check_ready(self) -> None:
         if not self._engine.ready:
-            raise ProtocolError(ErrorCode.NOT_READY, "no weights yet: the server waits for its learner")
+            raise ProtocolError(ErrorCode.NOT_READY, _NO_WEIGHTS)
 
     def _greet(self, routing: bytes, header: Header, hello: Hello) -> None:
         hello.check_version()
@@ -429,6 +435,8 @@ class InferenceServer:
             return
         self._last_housekeeping = now
         self._stats.tick()
+        if self._board is not None:
+            self._board.show(self._samples(now), not_ready="" if self._engine.ready else _NO_WEIGHTS)
         revoked = self._gate.look_again() if self._gate is not None else ()
         if self._step is None:
             return
@@ -448,6 +456,23 @@ class InferenceServer:
                 logging.WARNING, "an actor fell silent: its %d environments are free", len(session.slots)
             )
             self._step.forget(session)
+
+    def _samples(self, now: float) -> Samples:
+        """The figures for Prometheus; names as in `corral.telemetry.catalogue`."""
+        engine, outbox = self._engine, self._outbox
+        return {
+            **self._stats.samples(),
+            "inference_recompiles_total": engine.recompiles,
+            "weights_version": engine.version,
+            "weights_age_seconds": now - engine.taken_up,
+            "weights_swap_seconds": engine.swap_s.snapshot(),
+            "weights_refused_total": self._link.refused if self._link else 0,
+            "actors_connected": len(self._sessions),
+            "environments_connected": self._slots.used,
+            "unrolls_total": {"accepted": outbox.accepted_unrolls, "shed": outbox.shed_unrolls},
+            "blocked": outbox.blocked,
+            "keys_refused_total": self._gate.refused if self._gate else 0,
+        }
 
     def _report(self) -> Report:
         figures = self._stats.figures() | {

@@ -76,7 +76,7 @@ class Service(Generic[Result]):
             began = self._clock()
             self._compute(batch)
             self._queue.batcher.computed(batch.rows, self._clock() - began)
-            self._stats.batch_left(batch, reason, self._engine.padded(batch.rows))
+            self._stats.batch_left(batch, reason, self._engine.padded(batch.rows), began)
         self._queue.recycle(batch)
 
     def _inspect(self, batch: Batch) -> None:

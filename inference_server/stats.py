@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from corral.protocol import ErrorCode
+from corral.telemetry import Histogram
+from corral.telemetry.board import Samples
+from corral.telemetry.catalogue import ROWS, SECONDS
 from inference_server.batch import Batch
 from inference_server.batcher import Reason
 
-RECENT = 8192
 RETURNS = 100
 
 
@@ -21,8 +23,8 @@ class Stats:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._latency_s = np.zeros(RECENT)
-        self._answered = 0
+        self._request_s, self._queue_s, self._compute_s = (Histogram(SECONDS) for _ in range(3))
+        self._batch_rows = Histogram(ROWS)
         self._window: deque[tuple[float, int, int]] = deque([(clock(), 0, 0)], maxlen=20)
         self.rows = 0
         self.batches = 0
@@ -34,13 +36,14 @@ class Stats:
         self.episodes = 0
         self.returns: deque[float] = deque(maxlen=RETURNS)
 
-    def batch_left(self, batch: Batch, reason: Reason, padded_to: int) -> None:
-        """A batch was answered just now."""
+    def batch_left(self, batch: Batch, reason: Reason, padded_to: int, began: float) -> None:
+        """A batch, which began to be computed at `began`, was answered just now."""
         now = self._clock()
-        arrived = [request.arrived for request in batch.requests]
-        places = np.arange(self._answered, self._answered + len(arrived)) % RECENT
-        self._latency_s[places] = now - np.array(arrived)
-        self._answered += len(arrived)
+        arrived = np.array([request.arrived for request in batch.requests])
+        self._request_s.observe_all(now - arrived)
+        self._queue_s.observe_all(began - arrived)
+        self._compute_s.observe(now - began)
+        self._batch_rows.observe(batch.rows)
         self.rows += batch.rows
         self.batches += 1
         self.padding += padded_to - batch.rows
@@ -62,8 +65,7 @@ class Stats:
         """The figures as msgpack takes them; names as in docs/protocol.md."""
         since, rows, batches = self._window[0]
         elapsed = max(self._clock() - since, 1e-9)
-        latency = self._latency_s[: min(self._answered, RECENT)] * 1e3
-        p50, p99 = np.percentile(latency, (50, 99)).tolist() if len(latency) else (0.0, 0.0)
+        p50, p99 = self._request_s.percentiles(50, 99)
         return {
             "rows": self.rows,
             "rows_per_s": (self.rows - rows) / elapsed,
@@ -73,10 +75,25 @@ class Stats:
             "padding_rows": self.padding,
             "mean_batch": self.rows / self.batches if self.batches else 0.0,
             "recent_batch": (self.rows - rows) / (self.batches - batches) if self.batches > batches else 0.0,
-            "latency_p50_ms": p50,
-            "latency_p99_ms": p99,
+            "latency_p50_ms": p50 * 1e3,
+            "latency_p99_ms": p99 * 1e3,
             "episodes": self.episodes,
             "mean_return": float(np.mean(self.returns)) if self.returns else 0.0,
             "errors": dict(self.errors),
             "last_errors": list(self.last_errors),
+        }
+
+    def samples(self) -> Samples:
+        """The figures for Prometheus; names as in `corral.telemetry.catalogue`."""
+        return {
+            "inference_requests_total": {"ok": len(self._request_s), **self.errors},
+            "inference_rows_total": self.rows,
+            "inference_batches_total": {str(reason): self.reasons[reason] for reason in Reason},
+            "inference_batch_rows": self._batch_rows.snapshot(),
+            "inference_padding_rows_total": self.padding,
+            "inference_queue_seconds": self._queue_s.snapshot(),
+            "inference_compute_seconds": self._compute_s.snapshot(),
+            "inference_request_seconds": self._request_s.snapshot(),
+            "environment_steps_total": self.env_steps,
+            "episodes_total": self.episodes,
         }

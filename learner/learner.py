@@ -17,6 +17,8 @@ from corral.agents.settings import OptimizerSettings
 from corral.protocol import ProtocolError
 from corral.protocol.unrolls import unroll_spec
 from corral.protocol.weights import check_finite
+from corral.telemetry import Board, Histogram
+from corral.telemetry.catalogue import SECONDS
 from learner import checkpoints
 from learner.checkpoints import REPLAY, Checkpoint, CheckpointError
 from learner.feed import Feed, FreshFeed, ReplayFeed
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 POLICY_FILE = "policy.keras"
 CHECKPOINTS = "checkpoints"
+SHOW_EVERY_S = 0.25
+"""Seconds between two looks that others may have at how it does."""
 REFUSALS = 20
 """Training steps in a row that may not be finite until the nets are taken for the cause."""
 _LEAST_QUEUE = 8
@@ -100,12 +104,17 @@ class Learner:
         max_env_steps: int,
         folder: Path,
         keys: Path | str | None = None,
+        board: Board | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._agent = agent
         self._max_env_steps = max_env_steps
         self._folder = folder
+        self._board = board
+        self._shown_at = -math.inf
+        self._step_s = Histogram(SECONDS)
+        self._waited_s = 0.0
         self._clock = clock
         self._stopping = False
         self._refusals = 0
@@ -224,7 +233,11 @@ class Learner:
 
     def _advance(self) -> None:
         """One training step, if there is enough to train on soon."""
+        began = self._clock()
         sample = self._feed.next()
+        fed = self._clock()
+        self._waited_s += fed - began
+        self._show(fed)
         self._feed_figures = self._feed.figures()
         self._take_count()
         if sample is None or self.progress.solved:
@@ -239,8 +252,24 @@ class Learner:
             self._refused(metrics)
         if self.progress.training_steps % self._settings.publish_every == 0:
             self._publish()
+        self._step_s.observe(self._clock() - fed)
         if self._clock() - self._saved_at >= self._settings.checkpoint_every_s:
             self._save()
+
+    def _show(self, now: float) -> None:
+        if self._board is None or now - self._shown_at < SHOW_EVERY_S:
+            return
+        self._shown_at = now
+        self._board.show(
+            {
+                **self.progress.samples(),
+                "learner_step_seconds": self._step_s.snapshot(),
+                "learner_wait_seconds_total": self._waited_s,
+                "servers_connected": self._publisher.servers,
+                "rollbacks_total": self._rollbacks,
+                "parcels_lost_total": self._source.parcels_lost,
+            }
+        )
 
     def _refused(self, metrics: Mapping[str, float]) -> None:
         """A step was not finite and changed nothing. One may be a bad batch; many in a row are bad weights."""

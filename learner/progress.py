@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from corral.protocol import StepType, Unroll
+from corral.telemetry import Histogram
+from corral.telemetry.board import Samples
+from corral.telemetry.catalogue import VERSIONS
 
 RETURNS = 100
 """Training episodes over which the mean return is taken."""
@@ -26,6 +29,7 @@ class Progress:
       training_steps: training steps taken.
       policy_version: the version last published.
       episodes: training episodes that ended.
+      lag: the policy lag of every training step of this life.
     """
 
     def __init__(self, target_return: float | None) -> None:
@@ -37,15 +41,18 @@ class Progress:
         self.policy_version = 0
         self.episodes = 0
         self._returns: deque[float] = deque(maxlen=RETURNS)
+        self._lengths: deque[int] = deque(maxlen=RETURNS)
+        self.lag = Histogram(VERSIONS)
         self._lags: deque[float] = deque(maxlen=LAGS)
         self._metrics: dict[str, float] = {}
 
     def add_episodes(self, episodes: list[tuple[float, int]]) -> None:
         """Count episodes that ended, `(return, length)`, in order; none after the one that solved counts."""
-        for value, _ in episodes:
+        for value, length in episodes:
             if self.solved:
                 return
             self._returns.append(value)
+            self._lengths.append(length)
             self.episodes += 1
 
     def add_training_step(self, unroll: Unroll, metrics: Mapping[str, float]) -> None:
@@ -56,6 +63,7 @@ class Progress:
             # Rows of a life before may be of versions that this one has not come to yet.
             lag = np.maximum(self.policy_version - unroll.version[:-1][acted], 0)
             self._lags.append(float(np.median(lag)))
+            self.lag.observe(self._lags[-1])
         self._metrics = dict(metrics)
 
     @property
@@ -74,6 +82,19 @@ class Progress:
     def policy_lag_p50(self) -> float:
         """Median over recent training steps of how many versions old the acting policy was."""
         return float(np.median(list(self._lags))) if self._lags else 0.0
+
+    def samples(self) -> Samples:
+        """The figures for Prometheus; names as in `corral.telemetry.catalogue`."""
+        return {
+            "learner_steps_total": self.training_steps,
+            "learner_environment_steps_total": self.env_steps,
+            "policy_lag": self.lag.snapshot(),
+            "learner_weights_version": self.policy_version,
+            "episode_return_mean": self.mean_return,
+            "episode_length_mean": float(np.mean(self._lengths)) if self._lengths else 0.0,
+            "learner_episodes_total": self.episodes,
+            "loss": dict(self._metrics),
+        }
 
     def state(self) -> dict[str, Any]:
         """All that counting goes on from, as JSON takes it."""

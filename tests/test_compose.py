@@ -117,6 +117,8 @@ def test_everything_gets_ready(run: Run) -> None:
 def test_profiles() -> None:
     require_engine()
     project = Project("corral-test")
+    monitored = project.compose("--profile", "monitoring", "config", "--services").split()
+    assert "prometheus" in monitored
     both = project.compose("config", "--services"), project.compose("--profile", "gpu", "config", "--services")
     assert [set(services.split()) for services in both] == [
         {"keys", "inference-server", "learner", "actor"},

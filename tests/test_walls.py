@@ -13,13 +13,21 @@ from corral.agents.backend import SUPPORTED
 
 ROOT = Path(__file__).parents[1]
 
-UNDER_THE_ROOF = {"corral.protocol", "corral.agents", "actor_client", "inference_server", "learner"}
+UNDER_THE_ROOF = {
+    "corral.protocol",
+    "corral.agents",
+    "actor_client",
+    "inference_server",
+    "learner",
+    "corral.telemetry",
+}
 MAY_IMPORT = {
     "corral.protocol": set(),
+    "corral.telemetry": set(),
     "corral.agents": {"corral.protocol"},
-    "actor_client": {"corral.protocol"},
-    "inference_server": {"corral.protocol", "corral.agents"},
-    "learner": {"corral.protocol", "corral.agents"},
+    "actor_client": {"corral.protocol", "corral.telemetry"},
+    "inference_server": {"corral.protocol", "corral.agents", "corral.telemetry"},
+    "learner": {"corral.protocol", "corral.agents", "corral.telemetry"},
     "corral.launch": UNDER_THE_ROOF,
     "corral.bench": UNDER_THE_ROOF | {"corral.launch"},
     "corral.chaos": UNDER_THE_ROOF | {"corral.launch"},

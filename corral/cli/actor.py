@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import ExperimentFile, Keys, Overrides, Seed, with_options
+from corral.cli.options import ExperimentFile, Keys, MetricsPort, Overrides, Seed, with_options
 
 
 def actor(
@@ -31,6 +31,7 @@ def actor(
         ),
     ] = None,
     keys: Keys = None,
+    metrics_port: MetricsPort = None,
     seed: Seed = None,
     ready_file: Annotated[
         Path | None,
@@ -56,6 +57,7 @@ def actor(
         "actor.environments": environments,
         "run.seed": seed,
         "security.keys": keys,
+        "metrics.port": metrics_port,
     }
     loaded = load_experiment(experiment, with_options(overrides, options))
     code = run_actor(loaded, stop, first_environment=first_environment, on_session=ready_mark(ready_file))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import ExperimentFile, Folder, Insecure, Keys, Overrides, Seed, with_options
+from corral.cli.options import ExperimentFile, Folder, Insecure, Keys, MetricsPort, Overrides, Seed, with_options
 
 
 def learner(
@@ -16,6 +16,7 @@ def learner(
     unrolls_address: Annotated[str | None, typer.Option(help="Override learner.unrolls_address.")] = None,
     weights_address: Annotated[str | None, typer.Option(help="Override learner.weights_address.")] = None,
     keys: Keys = None,
+    metrics_port: MetricsPort = None,
     insecure: Insecure = False,
     seed: Seed = None,
     folder: Folder = None,
@@ -51,6 +52,7 @@ def learner(
         "learner.weights_address": weights_address,
         "learner.insecure": insecure or None,
         "security.keys": keys,
+        "metrics.port": metrics_port,
         "run.seed": seed,
         "run.folder": folder,
     }

@@ -59,6 +59,12 @@ Insecure: TypeAlias = Annotated[
 ]
 
 
+MetricsPort: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        help="Override metrics.port: where Prometheus finds /metrics, /livez and /readyz (docs/metrics.md)."
+    ),
+]
 Keys: TypeAlias = Annotated[
     str | None,
     typer.Option(

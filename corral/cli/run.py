@@ -12,6 +12,7 @@ from corral.cli.options import (
     Buckets,
     Folder,
     MaxSize,
+    MetricsPort,
     Overrides,
     Seed,
     TimeoutUs,
@@ -43,6 +44,7 @@ def run(
     timeout_us: TimeoutUs = None,
     max_size: MaxSize = None,
     buckets: Buckets = None,
+    metrics_port: MetricsPort = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines, even on a terminal.")] = False,
 ) -> None:
     """Train on this machine: starts a server, a learner and actors, and ends them all.
@@ -60,7 +62,12 @@ def run(
     if experiment is None and resume is None:
         raise UserError("name an experiment file, such as examples/cartpole.toml, or --resume and a run's folder")
     require("keras", "gymnasium")
-    options = {"run.seed": seed, "run.folder": folder, **batching_options(timeout_us, max_size, buckets)}
+    options = {
+        "run.seed": seed,
+        "run.folder": folder,
+        "metrics.port": metrics_port,
+        **batching_options(timeout_us, max_size, buckets),
+    }
     file = experiment
     if resume is not None:
         file = experiment_file(resume)

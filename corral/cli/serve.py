@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import Buckets, Insecure, Keys, bucket_sizes, timeout
+from corral.cli.options import Buckets, Insecure, Keys, MetricsPort, bucket_sizes, timeout
 
 
 def serve(
@@ -26,6 +26,7 @@ def serve(
     ] = "0",
     buckets: Buckets = None,
     keys: Keys = None,
+    metrics_port: MetricsPort = None,
     insecure: Insecure = False,
     non_finite: Annotated[
         str,
@@ -45,17 +46,20 @@ def serve(
     from corral.launch.errors import UserError
     from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
-    from corral.launch.roles import saved_agent
+    from corral.launch.roles import exported, saved_agent
     from corral.launch.roles import serve as serve_until_stopped
     from corral.launch.scheduling import wake_without_preempting
+    from corral.launch.settings import MetricsSettings
     from corral.launch.threads import choose_threads_for_file
     from corral.launch.view import say
+    from corral.telemetry import Board
     from inference_server.settings import BatchingSettings, ServerSettings
 
     log_to_stderr()
     try:
         sizes = () if buckets is None else tuple(bucket_sizes(buckets))
         batching = BatchingSettings(timeout_us=timeout(timeout_us), max_size=max_size, buckets=sizes)
+        metrics = MetricsSettings(port=metrics_port or 0)
         settings = ServerSettings(
             address=address,
             insecure=insecure,
@@ -71,5 +75,8 @@ def serve(
     import_keras()
     from inference_server.server import InferenceServer
 
-    server = InferenceServer(settings, lambda: saved_agent(policy), seed=0, learner=None, keys=keys)
-    raise typer.Exit(serve_until_stopped(server, stop, lambda: say(f"serving {policy} at {server.address}")))
+    board = Board()
+    server = InferenceServer(settings, lambda: saved_agent(policy), seed=0, learner=None, keys=keys, board=board)
+    with exported(metrics, board, "server"):
+        code = serve_until_stopped(server, stop, lambda: say(f"serving {policy} at {server.address}"))
+    raise typer.Exit(code)

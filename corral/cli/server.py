@@ -12,6 +12,7 @@ from corral.cli.options import (
     Insecure,
     Keys,
     MaxSize,
+    MetricsPort,
     Overrides,
     TimeoutUs,
     batching_options,
@@ -24,6 +25,7 @@ def server(
     overrides: Overrides = None,
     address: Annotated[str | None, typer.Option(help="Override server.address: where actors connect.")] = None,
     keys: Keys = None,
+    metrics_port: MetricsPort = None,
     insecure: Insecure = False,
     timeout_us: TimeoutUs = None,
     max_size: MaxSize = None,
@@ -44,7 +46,12 @@ def server(
     from corral.launch.view import say
 
     log_to_stderr()
-    options = {"server.address": address, "server.insecure": insecure or None, "security.keys": keys}
+    options = {
+        "server.address": address,
+        "server.insecure": insecure or None,
+        "security.keys": keys,
+        "metrics.port": metrics_port,
+    }
     options |= batching_options(timeout_us, max_size, buckets)
     loaded = load_experiment(experiment, with_options(overrides, options))
     choose_threads_for(loaded)

@@ -63,6 +63,7 @@ def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
     from corral.launch.sockets import local_addresses
 
     experiment = local_addresses(Experiment.read(run_folder / EXPERIMENT), sockets)
+    experiment = replace(experiment, metrics=experiment.metrics.of(role, int(number)))
     seed = seed_of_life(experiment.run.seed, life(run_folder))
     if role != "learner":
         experiment = replace(experiment, run=replace(experiment.run, seed=seed))

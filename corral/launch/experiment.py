@@ -17,7 +17,7 @@ from typing import Any
 from actor_client.settings import ActorSettings, EnvironmentSettings
 from corral.agents.settings import AgentSettings
 from corral.launch.errors import UserError
-from corral.launch.settings import EvaluationSettings, RunSettings, SecuritySettings
+from corral.launch.settings import EvaluationSettings, MetricsSettings, RunSettings, SecuritySettings
 from inference_server.settings import ServerSettings
 from learner.settings import LearnerSettings
 
@@ -50,6 +50,7 @@ class Experiment:
     learner: LearnerSettings = field(default_factory=LearnerSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
 
     def effective(self) -> dict[str, Any]:

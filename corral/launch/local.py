@@ -136,7 +136,7 @@ class LocalRun:
 
     def run(self, summary: Path | None, plain: bool) -> int:
         """See `run_locally`."""
-        watcher = Watcher(self._folder, open_view(plain))
+        watcher = Watcher(self._folder, open_view(plain), self._experiment.metrics.sink)
         try:
             watcher.view.note(f"everything goes to {self._folder}")
             for child in self._children.values():

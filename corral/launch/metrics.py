@@ -6,9 +6,11 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from corral.launch.errors import UserError
 from corral.launch.folder import METRICS, TENSORBOARD
 from corral.launch.progress import Progress, number
 
@@ -35,16 +37,38 @@ _LEARNER = {
 }
 
 
+Sink: TypeAlias = Callable[[dict[str, float]], object]
+"""Takes one line of figures."""
+
+
+def load_sink(name: str) -> Sink | None:
+    """The function that `metrics.sink` names, or None where it names none.
+
+    Raises:
+      UserError: there is no such function.
+    """
+    if not name:
+        return None
+    module, _, function = name.partition(":")
+    try:
+        sink: Sink = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"metrics.sink = {name!r} cannot be had: {error}") from error
+    return sink
+
+
 class MetricsLog:
-    """Writes how a run goes, in its folder. A disk that is full costs the figures, never the run.
+    """Writes how a run goes, in its folder. A full disk or a sink that fails costs figures, never the run.
 
     Args:
       folder: the run's.
+      sink: given every line too.
       clock: seconds since the epoch.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: Path, sink: Sink | None = None, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
+        self._sink = sink
         self._clock = clock
         self._due_s = 0.0
         self._steps = -1
@@ -58,11 +82,22 @@ class MetricsLog:
             return
         self._due_s = progress.elapsed_s + min(max(SHORTEST_S, progress.elapsed_s / 400), LONGEST_S)
         self._steps = progress.env_steps
+        values = figures(progress)
+        self._hand_on(values)
         try:
-            self._write(figures(progress))
+            self._write(values)
         except OSError as error:
             self._failed = True
             log.error("metrics are not written any more: %s", error)
+
+    def _hand_on(self, values: dict[str, float]) -> None:
+        if self._sink is None:
+            return
+        try:
+            self._sink(dict(values))
+        except Exception:
+            self._sink = None
+            log.exception("metrics.sink failed, and is not called any more")
 
     def _write(self, values: dict[str, float]) -> None:
         now = self._clock()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import math
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
 from corral.launch.folder import RESULT, write_json
 from corral.launch.scheduling import wake_without_preempting
+from corral.launch.settings import MetricsSettings
 from corral.launch.stopping import AskedToStopError, StopRequest
+from corral.telemetry import Board
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ def run_server(
     wake_without_preempting()
     from inference_server.server import InferenceServer
 
+    board = Board()
     server = InferenceServer(
         experiment.server,
         lambda: agent_of(experiment),
@@ -42,8 +46,10 @@ def run_server(
         learner=(experiment.learner.unrolls_address, experiment.learner.weights_address),
         keys=experiment.security.keys,
         ledgers=ledgers,
+        board=board,
     )
-    return serve(server, stop, on_ready)
+    with exported(experiment.metrics, board, "server"):
+        return serve(server, stop, on_ready)
 
 
 def serve(server: Any, stop: StopRequest, on_ready: Callable[[], None] = lambda: None) -> int:
@@ -77,6 +83,7 @@ def run_learner(
             f"learner.batch_unrolls = {experiment.learner.batch_unrolls} cannot be cut into "
             f"{agent.spec.minibatches} minibatches of one size: change it, or agent.ppo.minibatches"
         )
+    board = Board()
     learner = Learner(
         experiment.learner,
         agent,
@@ -85,10 +92,12 @@ def run_learner(
         max_env_steps=experiment.run.max_env_steps,
         folder=folder,
         keys=experiment.security.keys,
+        board=board,
     )
     stop.call(learner.stop)
     on_start(learner)
-    result = learner.run()
+    with exported(experiment.metrics, board, "learner"):
+        result = learner.run()
     try:
         write_json(folder / RESULT, asdict(result))
     except OSError as error:
@@ -117,18 +126,40 @@ def run_actor(
         log.error("this actor hangs in its environments, where the trace above says: it ends")
         stop.end_now(stop.exit_code if stop.asked else 1)
 
-    run(
-        experiment.environment,
-        experiment.actor,
-        experiment.server.address,
-        first_environment=first_environment,
-        seed=experiment.run.seed,
-        keys=experiment.security.keys,
-        stopping=lambda: stop.asked,
-        on_session=on_session,
-        on_hang=end_hung,
-    )
+    board = Board(stuck_after_s=math.inf)  # an environment may take its time
+    with exported(experiment.metrics, board, "actor"):
+        run(
+            experiment.environment,
+            experiment.actor,
+            experiment.server.address,
+            first_environment=first_environment,
+            seed=experiment.run.seed,
+            keys=experiment.security.keys,
+            board=board,
+            stopping=lambda: stop.asked,
+            on_session=on_session,
+            on_hang=end_hung,
+        )
     return stop.exit_code
+
+
+def exported(settings: MetricsSettings, board: Board, role: str) -> AbstractContextManager[object]:
+    """The board shown over HTTP for as long as the block lasts, where the settings say so.
+
+    Raises:
+      UserError: the address cannot be listened on.
+    """
+    if not settings.port:
+        return nullcontext()
+    from corral.telemetry.exporter import Exporter
+
+    try:
+        return Exporter(board, role, settings.host, settings.port)
+    except OSError as error:
+        raise UserError(
+            f"metrics cannot be shown at {settings.host}:{settings.port} ({error.strerror}): choose another "
+            "metrics.port, or 0 for none"
+        ) from error
 
 
 def agent_of(experiment: Experiment) -> Agent:

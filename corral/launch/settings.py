@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+_OFFSETS = {"server": 0, "learner": 1, "evaluator": 2}
+_FIRST_ACTOR = 10
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,34 @@ class SecuritySettings:
     keys: str = ""
     """The folder of this process's keys, as `corral keys` makes it; empty uses none. `corral run` needs none: its
     sockets lie in a folder that only its user can enter."""
+
+
+@dataclass(frozen=True)
+class MetricsSettings:
+    """Where Prometheus finds each process. The experiment file's `[metrics]` table."""
+
+    port: int = 0
+    """Port of /metrics, /livez and /readyz; 0 listens nowhere. In `corral run` the server has it, the learner the
+    next one, and each actor one from the tenth on."""
+    host: str = "127.0.0.1"
+    """Address to listen on. There are no keys here: whoever reaches it can read every figure."""
+
+    sink: str = ""
+    """A function of yours that takes every line of the run's figures, a dictionary, as "my_module:function": for
+    W&B, MLflow and their like (examples/sink.py). Called by `corral run` and `corral learner`."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise ValueError(f"port must be 0 to 65535, not {self.port}")
+        if self.sink and not all(self.sink.partition(":")):
+            raise ValueError(f'sink must be "my_module:function", not {self.sink!r}')
+
+    def of(self, role: str, number: int) -> MetricsSettings:
+        """Those of one process of a local run: of the numbered actor, or of another role."""
+        if not self.port:
+            return self
+        offset = _FIRST_ACTOR + number if role == "actor" else _OFFSETS[role]
+        return replace(self, port=min(self.port + offset, 65_535))
 
 
 @dataclass(frozen=True)

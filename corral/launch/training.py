@@ -57,7 +57,7 @@ class _Watch:
 
     def __init__(self, experiment: Experiment, folder: Path) -> None:
         self._experiment = experiment
-        self._watcher = Watcher(folder, PlainView())
+        self._watcher = Watcher(folder, PlainView(), experiment.metrics.sink)
         own = caller(experiment.security.keys, Role.LEARNER, towards=Role.SERVER)
         self._poller = StatusPoller(
             {"server": experiment.server.address},

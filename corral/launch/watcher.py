@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from corral.launch.metrics import MetricsLog
+from corral.launch.metrics import MetricsLog, load_sink
 from corral.launch.progress import Progress
 from corral.launch.view import View
 
@@ -13,11 +13,19 @@ PERIOD_S = 0.25
 
 
 class Watcher:
-    """Tell it how the run stands, every `PERIOD_S`."""
+    """Tell it how the run stands, every `PERIOD_S`.
 
-    def __init__(self, folder: Path, view: View) -> None:
+    Args:
+      folder: the run's.
+      sink: as `metrics.sink` names it.
+
+    Raises:
+      UserError: there is no such sink.
+    """
+
+    def __init__(self, folder: Path, view: View, sink: str = "") -> None:
         self.view = view
-        self._metrics = MetricsLog(folder)
+        self._metrics = MetricsLog(folder, load_sink(sink))
         self._show_at_s = 0.0
 
     def tell(self, progress: Progress) -> None:

@@ -11,7 +11,8 @@ import pytest
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 
-from corral.launch.metrics import MetricsLog, figures, read_metrics
+from corral.launch.errors import UserError
+from corral.launch.metrics import MetricsLog, figures, load_sink, read_metrics
 from corral.launch.progress import Progress
 from corral.launch.settings import RunSettings
 
@@ -126,3 +127,32 @@ def test_figures_are_finite_numbers_by_name() -> None:
     values = figures(progress(1.0, 5, actors=4, environments=48))
     assert values["server/actors"] == 4
     assert all(isinstance(value, int | float) for value in values.values())
+
+
+def test_a_sink_gets_every_line(tmp_path: Path) -> None:
+    got: list[dict[str, float]] = []
+    log = MetricsLog(tmp_path, got.append)
+    log.record(progress(2.0, 100))
+    log.record(progress(4.0, 200))
+    assert [{name: value for name, value in line.items() if name != "time"} for line in lines(tmp_path)] == got
+    assert [line["env_steps"] for line in got] == [100, 200]
+
+
+def test_a_sink_that_fails_costs_itself(tmp_path: Path) -> None:
+    calls = []
+
+    def sink(values: dict[str, float]) -> None:
+        calls.append(values)
+        raise OSError("the service is away")
+
+    log = MetricsLog(tmp_path, sink)
+    log.record(progress(2.0, 100))
+    log.record(progress(4.0, 200))
+    assert len(calls) == 1
+    assert len(lines(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("name", ["no_such_module:sink", "json:no_such_function"])
+def test_a_sink_that_is_not_there_is_told(name: str) -> None:
+    with pytest.raises(UserError, match=r"metrics\.sink = .* cannot be had: .*no_such"):
+        load_sink(name)
