@@ -138,10 +138,11 @@ class LearnerLink(threading.Thread):
             while not self._stopping:
                 ready = dict(poller.poll(self._longest_nap_ms()))
                 self.waker.clear()
-                if self._breaks is not None and self._breaks in ready:
-                    self._on_break(self._breaks)
-                if self._unrolls is not None and self._unrolls in ready:
+                broken = self._breaks is not None and self._breaks in ready
+                if self._unrolls is not None and (self._unrolls in ready or broken):
                     self._receive(self._unrolls, self._on_unrolls_line)
+                if self._breaks is not None and broken:
+                    self._on_break(self._breaks)  # behind the last words, a goodbye among them
                 if self._weights in ready:
                     self._receive(self._weights, self._on_weights_line)
                 self._greet()

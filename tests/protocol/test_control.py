@@ -136,9 +136,8 @@ def test_what_is_no_map_is_malformed(body: Any) -> None:
 
 
 def test_an_integer_will_do_for_a_float() -> None:
-    assert unpack_control(UnrollManifest, frame({"unrolls": 1, "steps": 2, "episodes": [[3, 4]]})).episodes == [
-        [3, 4]
-    ]
+    body = {"unrolls": 1, "steps": 2, "held": 0, "held_before": 0, "episodes": [[3, 4]]}
+    assert unpack_control(UnrollManifest, frame(body)).episodes == [[3, 4]]
 
 
 def test_bytes_behind_the_body_are_malformed() -> None:
@@ -216,5 +215,5 @@ def test_one_item_of_another_type_among_many(item: Any) -> None:
 
 @pytest.mark.parametrize("episodes", [[[1.0, 2], 3], [[1.0, True]], [["1"]], [None]])
 def test_lists_of_lists_are_looked_at_item_by_item(episodes: Any) -> None:
-    body = {"unrolls": 1, "steps": 1, "episodes": episodes}
+    body = {"unrolls": 1, "steps": 1, "held": 0, "held_before": 0, "episodes": episodes}
     assert "UnrollManifest.episodes is no" in error_of(UnrollManifest, frame(body)).text
