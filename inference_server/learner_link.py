@@ -261,7 +261,7 @@ class LearnerLink(threading.Thread):
             self.failure = ""
             self._resend_at = 0.0
             self._wake_server()
-        elif header.type == MessageType.BYE and self.welcomed:
+        elif header.type == MessageType.BYE:
             log.info("the learner has left")
             self.welcomed, self.parted = False, True
             self._wake_server()
