@@ -188,7 +188,7 @@ class Actors:
             thread.start()
 
     def _run(self, address: str) -> None:
-        run_actor(ENVIRONMENT, self._settings, address, stop=self._stop)
+        run_actor(ENVIRONMENT, self._settings, address, stopping=self._stop.is_set)
 
     def leave(self) -> None:
         self._stop.set()
