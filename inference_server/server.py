@@ -199,9 +199,8 @@ class InferenceServer:
         deadline = self._clock() + self._settings.drain_s
         self._receive_some(math.inf)
         self._draining = True
-        for service in (self._step, self._infer):
-            if service is not None:
-                service.drain()
+        for service in self._services:
+            service.drain()
         self._receive_some(math.inf)
         link, outbox = self._link, self._outbox
         while link is not None and outbox.unaccepted_unrolls and not link.parted and self._clock() < deadline:
@@ -440,7 +439,7 @@ class InferenceServer:
         revoked = self._gate.look_again() if self._gate is not None else ()
         if self._step is None:
             return
-        for session in self._sessions:
+        for session in self._sessions if revoked else ():
             if session.key in revoked:
                 log.warning("a key was revoked: its actor's %d environments are free", len(session.slots))
                 self._step.forget(session)

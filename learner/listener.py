@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,8 @@ from corral.protocol.waker import Waker
 
 log = logging.getLogger(__name__)
 
+LOOK_EVERY_S = 0.25
+"""Seconds between two looks at the keys that are admitted."""
 LINGER_MS = 200
 """Milliseconds for which the last words may take to leave."""
 TURN_MESSAGES = 256
@@ -110,12 +113,14 @@ class Listener:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waker, zmq.POLLIN)
+        look_at = 0.0
         try:
             while not self._stopping:
                 poller.poll(1000)
                 self._waker.clear()
-                if self._gate is not None:
+                if self._gate is not None and time.monotonic() >= look_at:
                     self._gate.look_again()
+                    look_at = time.monotonic() + LOOK_EVERY_S
                 self._receive_some()
                 self._work()
         finally:

@@ -117,6 +117,7 @@ class Gate:
         self._folder = Path(folder)
         self._owner = owner
         _, self._secret = read_secret(self._folder / f"{owner}{SECRET}")
+        self._known: dict[Path, tuple[tuple[int, int, int], str]] = {}
         self._admitted = self._read()
         self._authenticator: ThreadAuthenticator | None = None
         self._monitor: zmq.Socket | None = None
@@ -184,9 +185,18 @@ class Gate:
         admitted = {}
         for role in MAY[self._owner]:
             for path in public_files(self._folder, role):
-                with contextlib.suppress(KeysError):
-                    admitted[read_public(path).decode("ascii")] = role
+                with contextlib.suppress(KeysError, OSError):
+                    admitted[self._key_in(path)] = role
         return admitted
+
+    def _key_in(self, path: Path) -> str:
+        """The public key in a file, which is read again only where it has changed: there may be thousands."""
+        status = path.stat()
+        mark = (status.st_ino, status.st_mtime_ns, status.st_size)
+        known = self._known.get(path)
+        if known is None or known[0] != mark:
+            known = self._known[path] = (mark, read_public(path).decode("ascii"))
+        return known[1]
 
 
 def _named(type_: int) -> str:

@@ -26,7 +26,7 @@ class Exporter:
 
     Args:
       board: what to show.
-      role: "server", "learner" or "actor": whose metrics are shown, and told as the label `role` of none.
+      role: "server", "learner" or "actor": whose metrics are shown.
       host, port: where to listen; port 0 takes a free one.
 
     Attributes:
