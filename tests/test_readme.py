@@ -147,7 +147,7 @@ def test_other_machines(place: Workplace) -> None:
 def test_tuning(place: Workplace) -> None:
     run(place, "corral run examples/cartpole.toml --timeout-us 500 --max-size 48 --buckets 1,12,48")
     batching = json.loads((place.run_folder / "experiment.json").read_text())["server"]["batching"]
-    assert batching == {"timeout_us": 500, "max_size": 48, "buckets": [1, 12, 48]}
+    assert batching | {"timeout_us": 500, "max_size": 48, "buckets": [1, 12, 48]} == batching
     save_two_headed_model(place.folder / "policy.keras")
     with ExitStack() as stack:
         start(stack, place, "corral serve policy.keras")
@@ -176,6 +176,14 @@ def test_a_training_loop_of_ones_own(place: Workplace) -> None:
         start(stack, place, "corral actor examples/cartpole.toml")
         loop = start(stack, place, "python examples/own_training_loop.py")
         assert "mean return" in line_of(loop, "version 50:")
+
+
+def test_the_roles_by_hand(place: Workplace) -> None:
+    with ExitStack() as stack:
+        start(stack, place, "corral server examples/cartpole.toml")
+        start(stack, place, "corral actor examples/cartpole.toml")
+        run(place, "corral learner examples/cartpole.toml")
+    assert (place.run_folder / "policy.keras").exists()
 
 
 def test_no_command_is_left_out() -> None:
