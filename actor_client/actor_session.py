@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,6 +28,7 @@ from corral.protocol import (
     Spec,
     TensorSpec,
     Welcome,
+    Work,
     open_dealer,
     pack_control,
     pack_header,
@@ -35,11 +37,14 @@ from corral.protocol import (
     unpack_control,
 )
 from corral.protocol.keys import Caller
+from corral.protocol.limits import MAX_HOST
 from corral.protocol.tensors import check_rows, to_frame
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.05
+REPORT_EVERY_S = 2.0
+"""Seconds between two signs of life at most: with them an actor tells where its time goes."""
 LINGER_MS = 200
 """Milliseconds for which a goodbye may take to leave."""
 
@@ -84,6 +89,7 @@ class ActorSession:
         nothing.
       first_environment: the run-wide number of the first one; None lets the server choose.
       keys: where the server has keys.
+      work: what the session has come to, for the server's figures; asked on another thread.
       stopping: asked while waiting; True ends the wait with `UnansweredError`.
     """
 
@@ -98,11 +104,13 @@ class ActorSession:
         environment: str = "",
         first_environment: int | None = None,
         keys: Caller | None = None,
+        work: Callable[[], Work | None] = lambda: None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._context = zmq.Context()
         self._address = address
         self._keys = keys
+        self._work = work
         self._observation = observation
         self._settings = settings
         self._stopping = stopping
@@ -111,6 +119,7 @@ class ActorSession:
             environments=environments,
             environment=environment,
             first_environment=-1 if first_environment is None else first_environment,
+            host=socket.gethostname()[:MAX_HOST],
             observation=spec_to_wire(observation),
             action=spec_to_wire({"action": action}),
         )
@@ -219,7 +228,14 @@ class ActorSession:
 
     def _keep_alive(self, lease_s: float) -> None:
         self._stop_heartbeat()
-        self._heartbeat = Heartbeat(self._context, self._address, self._token, every_s=lease_s / 4, keys=self._keys)
+        self._heartbeat = Heartbeat(
+            self._context,
+            self._address,
+            self._token,
+            every_s=min(lease_s / 4, REPORT_EVERY_S),
+            keys=self._keys,
+            work=self._work,
+        )
         self._heartbeat.start()
 
     def _stop_heartbeat(self) -> None:

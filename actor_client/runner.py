@@ -92,6 +92,7 @@ def run_actor(
             environment=environment.label,
             first_environment=first_environment,
             keys=own,
+            work=sheet.work,
             stopping=stopping,
         )
         try:

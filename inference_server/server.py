@@ -17,14 +17,17 @@ from corral.agents import Agent, AgentSpec
 from corral.protocol import (
     VERSION,
     Change,
+    Command,
     ErrorCode,
     Header,
     Hello,
     MessageType,
     ProtocolError,
+    Question,
     Report,
     TensorSpec,
     Welcome,
+    Work,
     describe,
     mismatch,
     pack_control,
@@ -32,19 +35,21 @@ from corral.protocol import (
     spec_to_wire,
     unpack_control,
     unpack_header,
+    unpack_optional,
 )
 from corral.protocol.keys import Gate, Role, caller
+from corral.protocol.limits import MAX_HOST
 from corral.protocol.sparing_log import SparingLog
 from corral.protocol.unrolls import unroll_spec
 from corral.protocol.waker import Waker
 from corral.telemetry import Board
-from corral.telemetry.board import Samples
 from inference_server.engine import Engine
 from inference_server.frontend import Frontend
 from inference_server.infer_service import InferService
 from inference_server.learner_link import LearnerLink
 from inference_server.ledger import Ledger
 from inference_server.outbox import Outbox
+from inference_server.reporter import Reporter
 from inference_server.screen import Screen
 from inference_server.service import leaving
 from inference_server.sessions import Session, Sessions
@@ -54,6 +59,7 @@ from inference_server.stats import Stats
 from inference_server.step_service import REPLY, StepService
 from inference_server.tuning import changed
 from inference_server.unrolls import UnrollAssembler
+from inference_server.workforce import Workforce
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +68,8 @@ PATIENCE_S = 0.01
 """Seconds between two looks at what the learner has accepted, while the server drains."""
 DRAIN_MESSAGES = 4096
 """Messages read before batches are looked at: a flood delays answers by so much at most."""
+LONGEST_HEARTBEAT = 256
+"""Bytes of a HEARTBEAT at most: what a few numbers take."""
 MOST_EFFORT = 256
 """Effort spent on messages before batches are looked at. Rows taken in count as none of it, a sign of life or rows
 that should come again later as 1, anything else, which may be costly, as all: a flood would delay every answer."""
@@ -127,14 +135,16 @@ class InferenceServer:
         self._slots = Slots(settings.max_environments, spec.state, seed, self._engine.agent.exploration)
         self._sessions = Sessions(self._slots, settings.lease_s, clock)
         self._stats = Stats(clock)
+        self._workforce = Workforce(clock)
         self._outbox = Outbox(settings.unrolls.when_full)
         screen = Screen(spec.observation, settings.non_finite)
         self._infer = InferService(settings.batching, self._engine, self._frontend, screen, self._stats, clock)
         self._step: StepService | None = None
         self._link: LearnerLink | None = None
+        assembler: UnrollAssembler | None = None
         if learner is not None:
             parts = unroll_spec(spec.observation, spec.outputs, spec.state)
-            self._assembler = UnrollAssembler(settings.max_environments, parts, spec.unroll_length, spec.overlap)
+            assembler = UnrollAssembler(settings.max_environments, parts, spec.unroll_length, spec.overlap)
             self._link = LearnerLink(
                 *learner,
                 parts,
@@ -147,11 +157,17 @@ class InferenceServer:
             ledger = Ledger(ledgers, self._link.identity)
             self._step = StepService(
                 settings.batching, self._engine, self._frontend, screen, self._slots, self._sessions,
-                self._assembler, self._outbox, ledger, self._stats, clock, self._refuse,
+                assembler, self._outbox, ledger, self._stats, clock, self._refuse,
             )  # fmt: skip
         self._services: list[StepService | InferService] = [
             service for service in (self._step, self._infer) if service is not None
         ]
+        self._reporter = Reporter(
+            environment=environment, engine=self._engine, frontend=self._frontend, gate=self._gate,
+            slots=self._slots, sessions=self._sessions, workforce=self._workforce, stats=self._stats,
+            outbox=self._outbox, infer=self._infer, step=self._step, assembler=assembler, link=self._link,
+            clock=clock,
+        )  # fmt: skip
         self._last_housekeeping = clock()
 
     @property
@@ -233,18 +249,23 @@ class InferenceServer:
         # select, since zmq's own poll counts in whole milliseconds and timeouts are given in microseconds.
         timeout = min(wait for wait in waits if wait is not None)
         select.select([self._frontend.fileno, self._waker.fileno()], [], [], timeout)
+        self._stats.delays.socket_is_empty()  # until just now
         self._waker.clear()
 
     def _receive_some(self, most_effort: float = MOST_EFFORT) -> None:
         """Read what has come: until nothing waits, or it was effort enough."""
-        effort = 0
-        for _ in range(DRAIN_MESSAGES):
-            begun = self._frontend.begin()
-            if begun is None:
-                return
+        delays, step = self._stats.delays, self._step
+        began, waited = self._clock(), step.waiting_requests if step is not None else 0
+        effort = messages = 0
+        while (begun := self._frontend.begin()) is not None:
             effort += self._receive(*begun)
-            if effort >= most_effort:
-                return
+            messages += 1
+            if effort >= most_effort or messages == DRAIN_MESSAGES:
+                break
+        if step is not None and messages:
+            delays.reads(began, step.waiting_requests - waited)
+        if begun is None:
+            delays.socket_is_empty()
 
     def _receive(self, routing: bytes, head: bytes) -> int:
         """Take a message in; the effort that it was."""
@@ -286,8 +307,7 @@ class InferenceServer:
             self._check_ready()
             self._infer.receive(routing, header, head)
         elif header.type == _HEARTBEAT:
-            self._touch(header)
-            return 1
+            return self._touch(header, head)
         else:
             self._handle_seldom(routing, header, head)
             return MOST_EFFORT
@@ -300,18 +320,33 @@ class InferenceServer:
             case MessageType.BYE:
                 self._part(header)
             case MessageType.STATUS:
-                self._frontend.send(
-                    routing, pack_control(MessageType.REPORT, header.session, header.sequence, self._report())
-                )
+                question = unpack_optional(Question, head)
+                self._report(routing, header, question.actors if question is not None else 0)
             case MessageType.SET:
                 self._set(unpack_control(Change, head))
-                self._frontend.send(
-                    routing, pack_control(MessageType.REPORT, header.session, header.sequence, self._report())
-                )
+                self._report(routing, header)
+            case MessageType.COMMAND:
+                self._obey(unpack_control(Command, head))
+                self._report(routing, header)
             case MessageType.STEP:
                 raise ProtocolError(ErrorCode.UNKNOWN_TYPE, "this server has no learner: it answers INFER only")
             case _:
                 raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"a server takes no messages of type {header.type}")
+
+    def _report(self, routing: bytes, header: Header, actors: int = 0) -> None:
+        """Tell how the server does, and at most so many of its actors."""
+        figures = self._reporter.figures(self._batching, draining=self._draining)
+        if actors > 0:
+            figures["actor_table"] = self._reporter.actor_table(actors)
+        report = pack_control(MessageType.REPORT, header.session, header.sequence, Report(figures))
+        self._frontend.send(routing, report)
+
+    def _obey(self, command: Command) -> None:
+        """Do what an operator wants done once. Raises `ProtocolError` (COMMAND)."""
+        if command.name != "drain":
+            raise ProtocolError(ErrorCode.COMMAND, f"a server can be told to drain, not to {command.name[:100]!r}")
+        log.info("told to drain")
+        self.stop()
 
     def _set(self, change: Change) -> None:
         """Change settings between two batches. Raises `ProtocolError` (SETTING)."""
@@ -385,6 +420,7 @@ class InferenceServer:
             nonce, routing, hello.environments, hello.first_environment, self._frontend.key
         )
         if len(self._sessions) > before:
+            session.host = hello.host[:MAX_HOST]
             last = session.first_environment + hello.environments - 1
             text = "an actor joined with environments %d to %d"
             self._complaints.say(logging.INFO, text, session.first_environment, last)
@@ -394,11 +430,19 @@ class InferenceServer:
         assert self._spec.action is not None
         return self._spec.action
 
-    def _touch(self, header: Header) -> None:
+    def _touch(self, header: Header, head: bytes) -> int:
+        """Take a sign of life; the effort that it was."""
         session = self._sessions.find(header.session)
         if session is None:
             raise _expired()
         self._sessions.touch(session)
+        if len(head) > LONGEST_HEARTBEAT:
+            raise ProtocolError(ErrorCode.MALFORMED, f"a HEARTBEAT has at most {LONGEST_HEARTBEAT} bytes")
+        work = unpack_optional(Work, head)
+        if work is None:
+            return 1
+        self._workforce.hear(session, work)
+        return 2
 
     def _part(self, header: Header) -> None:
         session = self._sessions.find(header.session)
@@ -420,11 +464,14 @@ class InferenceServer:
     def _dispatch(self) -> None:
         # One batch of each kind, then the socket again: neither kind makes the other wait for more than one, and
         # who is refused hears of it at once.
+        delays, outbox = self._stats.delays, self._outbox
+        delays.blocked(outbox.blocked)
         for service in self._services:
             if reason := service.due():
                 service.run(reason)
                 self._engine.flip()
-        if self._link is not None and self._outbox.unsent:
+        delays.blocked(outbox.blocked)
+        if self._link is not None and outbox.unsent:
             self._link.notice()
 
     def _keep_house(self) -> None:
@@ -435,7 +482,7 @@ class InferenceServer:
         self._last_housekeeping = now
         self._stats.tick()
         if self._board is not None:
-            self._board.show(self._samples(now), not_ready="" if self._engine.ready else _NO_WEIGHTS)
+            self._board.show(self._reporter.samples(), not_ready="" if self._engine.ready else _NO_WEIGHTS)
         revoked = self._gate.look_again() if self._gate is not None else ()
         if self._step is None:
             return
@@ -455,62 +502,6 @@ class InferenceServer:
                 logging.WARNING, "an actor fell silent: its %d environments are free", len(session.slots)
             )
             self._step.forget(session)
-
-    def _samples(self, now: float) -> Samples:
-        """The figures for Prometheus; names as in `corral.telemetry.catalogue`."""
-        engine, outbox = self._engine, self._outbox
-        return {
-            **self._stats.samples(),
-            "inference_recompiles_total": engine.recompiles,
-            "weights_version": engine.version,
-            "weights_age_seconds": now - engine.taken_up,
-            "weights_swap_seconds": engine.swap_s.snapshot(),
-            "weights_refused_total": self._link.refused if self._link else 0,
-            "actors_connected": len(self._sessions),
-            "environments_connected": self._slots.used,
-            "unrolls_total": {"accepted": outbox.accepted_unrolls, "shed": outbox.shed_unrolls},
-            "blocked": outbox.blocked,
-            "keys_refused_total": self._gate.refused if self._gate else 0,
-        }
-
-    def _report(self) -> Report:
-        figures = self._stats.figures() | {
-            "role": "server",
-            "identity": f"{self._link.identity:016x}" if self._link else "",
-            "ready": self._engine.ready and not self._draining,
-            "environment": self._environment,
-            "timeout_us": (self._step or self._infer).timeout_us,
-            "timeout_auto": self._batching.timeout_us == "auto",
-            "max_size": self._batching.max_size,
-            "buckets": list(self._batching.bucket_sizes()),
-            "policy_version": self._engine.version,
-            "epoch": self._engine.epoch,
-            "actors": len(self._sessions),
-            "environments": self._slots.used,
-            "waiting_rows": sum(service.waiting_rows for service in self._services),
-            "answers_dropped": self._frontend.dropped,
-            "traces": self._engine.traces,
-            "blocked": self._outbox.blocked,
-            "unrolls_accepted": self._outbox.accepted_unrolls,
-            "unrolls_waiting": self._outbox.unaccepted_unrolls,
-            "unrolls_shed": self._outbox.shed_unrolls,
-            "learner_found": self._link is None or self._link.welcomed,
-            "learner_failure": self._link.failure if self._link else "",
-            "weights_refused": self._link.refused if self._link else 0,
-            "keys_refused": self._gate.refused if self._gate else 0,
-        }
-        return Report(figures | self._whereabouts())
-
-    def _whereabouts(self) -> dict[str, int]:
-        """Where the completed steps are: the three add up to `env_steps`."""
-        if self._step is None:
-            return {"steps_accepted": 0, "steps_dropped": 0, "steps_underway": 0}
-        steps = self._outbox.steps
-        return {
-            "steps_accepted": steps.accepted,
-            "steps_dropped": self._step.dropped_steps,
-            "steps_underway": self._assembler.open_steps + steps.waiting,
-        }
 
 
 def _expired() -> ProtocolError:

@@ -60,6 +60,11 @@ class Service(Generic[Result]):
         """Rows that wait for a batch to take them along."""
         return self._queue.batcher.rows
 
+    @property
+    def waiting_requests(self) -> int:
+        """Requests that wait for a batch to take them along."""
+        return self._queue.batcher.requests
+
     def drain(self) -> None:
         """Answer all that waits, whatever it waits for, and take in nothing more."""
         self._draining = True
@@ -76,7 +81,8 @@ class Service(Generic[Result]):
             began = self._clock()
             self._compute(batch)
             self._queue.batcher.computed(batch.rows, self._clock() - began)
-            self._stats.batch_left(batch, reason, self._engine.padded(batch.rows), began)
+            padded_to = self._engine.padded(batch.rows)
+            self._stats.batch_left(batch, reason, padded_to, began, gathers=self._queue.batcher.timeout_us > 0)
         self._queue.recycle(batch)
 
     def _inspect(self, batch: Batch) -> None:

@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 import numpy as np
 
-from corral.protocol import ErrorCode, ProtocolError
+from corral.protocol import ErrorCode, ProtocolError, Work
 from inference_server.slots import Slots
 
 MAX_ENVIRONMENT = 2**62
@@ -34,6 +34,8 @@ class Session:
       key: whose key opened it; empty where the server has no keys.
       seen: clock reading of the last sign of life.
       strikes: malformed messages so far.
+      host: the name of the actor's machine, as it says; empty where it does not.
+      told: what the actor has told of its work, the latest word and the one before, and when each came.
       closed: whether it has ended; its slots stay taken until the step that waits is done.
     """
 
@@ -48,6 +50,8 @@ class Session:
     waiting: bool = False
     reply: bytes = b""
     strikes: int = 0
+    host: str = ""
+    told: tuple[tuple[float, Work], tuple[float, Work]] | None = None
     closed: bool = False
 
 

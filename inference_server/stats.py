@@ -14,6 +14,7 @@ from corral.telemetry.board import Samples
 from corral.telemetry.catalogue import ROWS, SECONDS
 from inference_server.batch import Batch
 from inference_server.batcher import Reason
+from inference_server.delays import Delays
 
 RETURNS = 100
 
@@ -23,6 +24,7 @@ class Stats:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self.delays = Delays(clock)
         self._request_s, self._queue_s, self._compute_s = (Histogram(SECONDS) for _ in range(3))
         self._batch_rows = Histogram(ROWS)
         self._window: deque[tuple[float, int, int]] = deque([(clock(), 0, 0)], maxlen=20)
@@ -36,12 +38,16 @@ class Stats:
         self.episodes = 0
         self.returns: deque[float] = deque(maxlen=RETURNS)
 
-    def batch_left(self, batch: Batch, reason: Reason, padded_to: int, began: float) -> None:
-        """A batch, which began to be computed at `began`, was answered just now."""
+    def batch_left(self, batch: Batch, reason: Reason, padded_to: int, began: float, *, gathers: bool) -> None:
+        """A batch, which began to be computed at `began`, was answered just now; `gathers` is as for `Delays`."""
         now = self._clock()
         arrived = np.array([request.arrived for request in batch.requests])
         self._request_s.observe_all(now - arrived)
         self._queue_s.observe_all(began - arrived)
+        if batch.requests[0].session is not None:
+            self.delays.left(arrived, began, now, gathers=gathers)
+        else:
+            self.delays.engine_is_free(now)
         self._compute_s.observe(now - began)
         self._batch_rows.observe(batch.rows)
         self.rows += batch.rows
@@ -66,6 +72,10 @@ class Stats:
         since, rows, batches = self._window[0]
         elapsed = max(self._clock() - since, 1e-9)
         p50, p99 = self._request_s.percentiles(50, 99)
+        queue_p50, queue_p99 = self._queue_s.percentiles(50, 99)
+        compute_p50, compute_p99 = self._compute_s.percentiles(50, 99)
+        sizes = self._batch_rows.snapshot()
+        sizes_seen = np.diff(sizes.cumulative, prepend=0).tolist()
         return {
             "rows": self.rows,
             "rows_per_s": (self.rows - rows) / elapsed,
@@ -77,6 +87,12 @@ class Stats:
             "recent_batch": (self.rows - rows) / (self.batches - batches) if self.batches > batches else 0.0,
             "latency_p50_ms": p50 * 1e3,
             "latency_p99_ms": p99 * 1e3,
+            "queue_p50_ms": queue_p50 * 1e3,
+            "queue_p99_ms": queue_p99 * 1e3,
+            "compute_p50_ms": compute_p50 * 1e3,
+            "compute_p99_ms": compute_p99 * 1e3,
+            "compute_s": self._compute_s.snapshot().total,
+            "batch_rows_histogram": [list(pair) for pair in zip(sizes.bounds, sizes_seen, strict=False)],
             "episodes": self.episodes,
             "mean_return": float(np.mean(self.returns)) if self.returns else 0.0,
             "errors": dict(self.errors),

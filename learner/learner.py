@@ -14,7 +14,7 @@ import numpy as np
 
 from corral.agents import Agent, AgentSpec, load_backend
 from corral.agents.settings import OptimizerSettings
-from corral.protocol import ProtocolError
+from corral.protocol import ErrorCode, ProtocolError
 from corral.protocol.unrolls import unroll_spec
 from corral.protocol.weights import check_finite
 from corral.telemetry import Board, Histogram
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 POLICY_FILE = "policy.keras"
 CHECKPOINTS = "checkpoints"
+PAUSE_S = 0.05
+"""Seconds between two looks, while it pauses, at whether it should go on."""
 SHOW_EVERY_S = 0.25
 """Seconds between two looks that others may have at how it does."""
 REFUSALS = 20
@@ -50,6 +52,7 @@ class LearnerResult:
 
     Attributes:
       solved: whether the target was reached.
+      stopped: whether it was told to end.
       mean_return: of the last 100 training episodes.
       env_steps, training_steps, episodes: totals, over all of the run's lives.
       env_steps_before: environment steps of the lives before this one.
@@ -70,6 +73,7 @@ class LearnerResult:
     policy_lag_p50: float
     checkpoint: str
     policy: str
+    stopped: bool = False
     steps_accepted: dict[str, int] = field(default_factory=dict)
 
 
@@ -116,7 +120,8 @@ class Learner:
         self._step_s = Histogram(SECONDS)
         self._waited_s = 0.0
         self._clock = clock
-        self._stopping = False
+        self._stopping = self._paused = self._save_asked = False
+        self._began = clock()
         self._refusals = 0
         self._rollbacks = 0
         self._saved_at = clock()
@@ -145,6 +150,7 @@ class Learner:
                 insecure=settings.insecure,
                 keys=keys,
                 report=self.figures,
+                obey=self.obey,
                 expect=unroll_spec(spec.observation, spec.outputs, spec.state),
                 length=spec.unroll_length,
                 accounts={int(name): Account(*at) for name, at in before["accounts"].items()} if before else None,
@@ -183,6 +189,7 @@ class Learner:
             policy_lag_p50=progress.policy_lag_p50,
             checkpoint=self._checkpoint,
             policy=str(policy) if policy.exists() else "",
+            stopped=self._stopping,
             steps_accepted={
                 f"{identity:016x}": account.accepted
                 for identity, account in self._source.position().accounts.items()
@@ -192,6 +199,26 @@ class Learner:
     def stop(self) -> None:
         """Make `run` finish soon. From any thread or signal handler; more than once is fine."""
         self._stopping = True
+
+    def obey(self, command: str) -> None:
+        """Do what an operator wants, soon; from any thread.
+
+        Args:
+          command: "pause" and "resume" training; "checkpoint" between two training steps; "drain", which is `stop`.
+
+        Raises:
+          ProtocolError: COMMAND for anything else.
+        """
+        if command == "checkpoint":
+            self._save_asked = True
+        elif command == "drain":
+            self.stop()
+        elif command in ("pause", "resume"):
+            self._paused = command == "pause"
+        else:
+            known = "pause, resume, checkpoint or drain"
+            raise ProtocolError(ErrorCode.COMMAND, f"a learner can be told to {known}, not to {command[:100]!r}")
+        log.info("told to %s", command)
 
     def close(self) -> None:
         """Stop listening."""
@@ -226,10 +253,22 @@ class Learner:
         # Servers begin to act on the first weights while the training step compiles.
         self._trainer.warm(self._settings.batch_unrolls)
         while not self._finished():
-            self._advance()
+            if self._paused:
+                self._pause()
+            else:
+                self._advance()
+            if self._save_asked:
+                self._save_asked = False
+                self._save()
         self._source.close()  # nothing is accepted any more that the checkpoint would not know of
         self._save()
         self._save_policy()
+
+    def _pause(self) -> None:
+        """Take nothing in for a moment. Servers that have filled their windows make actors wait, or shed."""
+        time.sleep(PAUSE_S)
+        self._take_count()
+        self._show(self._clock())
 
     def _advance(self) -> None:
         """One training step, if there is enough to train on soon."""
@@ -377,6 +416,9 @@ class Learner:
             | {
                 "role": "learner",
                 "ready": self._publisher.version > 0,
+                "uptime_s": self._clock() - self._began,
+                "wait_s": self._waited_s,
+                "paused": self._paused,
                 "servers": self._publisher.servers,
                 "epoch": self._publisher.epoch,
                 "env_steps_before": self._steps_before,

@@ -72,6 +72,11 @@ class Progress:
         return float(np.mean(self._returns)) if self._returns else 0.0
 
     @property
+    def return_std(self) -> float:
+        """Standard deviation of the same; 0 before the first."""
+        return float(np.std(self._returns)) if self._returns else 0.0
+
+    @property
     def solved(self) -> bool:
         """Whether the mean return of a full 100 training episodes has reached the target."""
         if self.target_return is None or len(self._returns) < RETURNS:
@@ -126,6 +131,8 @@ class Progress:
             "policy_version": self.policy_version,
             "episodes": self.episodes,
             "mean_return": self.mean_return,
+            "return_std": self.return_std,
+            "return_count": len(self._returns),
             "policy_lag_p50": self.policy_lag_p50,
             "solved": self.solved,
             "losses": {name: value for name, value in self._metrics.items() if np.isfinite(value)},

@@ -16,6 +16,7 @@ import zmq
 
 from corral.protocol import (
     VERSION,
+    Command,
     ErrorCode,
     Header,
     Hello,
@@ -118,6 +119,8 @@ class UnrollSource(Listener):
       insecure: listen on an address that other machines can reach, without keys.
       keys: the folder of the learner's keys; whoever connects must have keys too.
       report: figures for whoever asks for the status; called by the listening thread.
+      obey: does what a COMMAND names, on the listening thread; raises `ProtocolError` (COMMAND) for what it cannot
+        do.
       expect: the unroll's parts that servers must hold; None takes them from the first server.
       length: transitions in an unroll; 0 takes it from the first server.
       accounts: what an earlier life of this learner had accepted until its last checkpoint, as `position` told it.
@@ -141,6 +144,7 @@ class UnrollSource(Listener):
         insecure: bool = False,
         keys: Path | str | None = None,
         report: Callable[[], dict[str, Any]] = dict,
+        obey: Callable[[str], None] | None = None,
         expect: dict[str, Spec] | None = None,
         length: int = 0,
         accounts: Mapping[int, Account] | None = None,
@@ -148,6 +152,7 @@ class UnrollSource(Listener):
         super().__init__(address, name="unroll-source", insecure=insecure, keys=keys)
         self._queue = queue
         self._report = report
+        self._obey = obey
         self._parts = expect
         self._length = length
         self._servers: dict[int, _Server] = {}
@@ -260,12 +265,16 @@ class UnrollSource(Listener):
         elif header.type == MessageType.HELLO:
             self._on_hello(routing, header, unpack_control(Hello, head))
         elif header.type == MessageType.STATUS:
-            figures = self._report() | {"parcels_lost": self.parcels_lost}
-            self._send(
-                routing, [pack_control(MessageType.REPORT, header.session, header.sequence, Report(figures))]
-            )
+            self._tell(routing, header)
+        elif header.type == MessageType.COMMAND and self._obey is not None:
+            self._obey(unpack_control(Command, head).name)
+            self._tell(routing, header)
         else:
             raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"a learner takes no messages of type {header.type}")
+
+    def _tell(self, routing: bytes, header: Header) -> None:
+        report = Report(self._report() | {"parcels_lost": self.parcels_lost})
+        self._send(routing, [pack_control(MessageType.REPORT, header.session, header.sequence, report)])
 
     def _on_hello(self, routing: bytes, header: Header, hello: Hello) -> None:
         check_server(hello)

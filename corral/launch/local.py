@@ -24,6 +24,7 @@ from corral.launch.sockets import local_addresses, make_socket_folder
 from corral.launch.summary import Outcome, conclude, learner_outcome
 from corral.launch.view import View, open_view
 from corral.launch.watcher import PERIOD_S, Watcher
+from corral.telemetry.verdict import Judge
 
 _PATIENCE_S = 0.02
 """Seconds between two looks at the processes."""
@@ -118,6 +119,7 @@ class LocalRun:
         self._experiment = experiment
         self._companion = companion
         self._interrupts = interrupts
+        self._judge = Judge()
         self._steps_before: int | None = None
         self._sockets = make_socket_folder()
         try:
@@ -214,7 +216,9 @@ class LocalRun:
             return None
         # It leaves no result where the disk is full, and only a learner that has ended well exits with 0.
         if child.name == "learner" and (code == 0 or (code == 1 and (self._folder / RESULT).exists())):
-            return learner_outcome(code, self._experiment.run)
+            return learner_outcome(code, self._experiment.run, self._folder)
+        if child.name == "server" and code == 0:
+            return Outcome(0, "stopped")  # an operator told it to drain
         if code == USER_ERROR:
             return Outcome(USER_ERROR, "failed", _told(child) or _crash(child, code))
         words = child.last_lines(1) if code >= 0 else []
@@ -232,7 +236,8 @@ class LocalRun:
             self._steps_before = int(learner["env_steps_before"])
         run, before = self._experiment.run, self._steps_before or 0
         restarts = sum(child.restarts for child in self._children.values())
-        return Progress(run, elapsed_s, figures.get("server", {}), learner, before, restarts)
+        server = figures.get("server", {})
+        return Progress(run, elapsed_s, server, learner, before, restarts, self._judge.hear(server, learner))
 
     def _final_progress(self) -> Progress:
         """How the run stands at its end: the server still knows, but not for long."""

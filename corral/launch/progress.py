@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from corral.launch.settings import RunSettings
+from corral.telemetry.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Progress:
       learner: the learner's figures; empty before its first answer.
       steps_before: environment steps of the run's earlier lives, which are none of `elapsed_s`.
       restarts: how often processes of the run ended and were started again.
+      verdict: what holds it back; None where nobody knows yet.
     """
 
     run: RunSettings
@@ -29,6 +31,7 @@ class Progress:
     learner: Mapping[str, Any]
     steps_before: int = 0
     restarts: int = 0
+    verdict: Verdict | None = None
 
     @property
     def state(self) -> str:

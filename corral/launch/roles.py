@@ -70,7 +70,7 @@ def run_learner(
 ) -> int:
     """Train until the target or the step limit is reached, or until asked to stop; leaves `RESULT`.
 
-    Returns 0 where the target was reached, there was none, or the learner was asked to stop; else 1.
+    Returns 0 where the target was reached, there was none, or the learner was told to end; else 1.
     """
     import keras
 
@@ -104,7 +104,7 @@ def run_learner(
         log.error("the result could not be written: %s", error)
     if stop.asked:
         return stop.exit_code
-    return 0 if result.solved or experiment.run.target_return is None else 1
+    return 0 if result.solved or result.stopped or experiment.run.target_return is None else 1
 
 
 def run_actor(

@@ -16,6 +16,7 @@ from corral.launch.folder import CHECKPOINTS, CURVE, LOGS, POLICY, RESULT, SUMMA
 from corral.launch.progress import Progress, number
 from corral.launch.settings import RunSettings
 from corral.launch.view import say
+from corral.telemetry.verdict import judge
 
 _REACHED = ("solved", "mean_return", "env_steps", "policy_version")
 """What a summary says of where a run stands, rather than of how it got there."""
@@ -36,8 +37,11 @@ class Outcome:
     error: str = ""
 
 
-def learner_outcome(code: int, run: RunSettings) -> Outcome:
-    """What a learner's exit code means, where it left a result: 0 or 1."""
+def learner_outcome(code: int, run: RunSettings, folder: Path) -> Outcome:
+    """What a learner's exit code means, where it left a result in `folder`: 0 or 1."""
+    result = read_json(folder / RESULT)
+    if code == 0 and result.get("stopped") and not result.get("solved"):
+        return Outcome(0, "stopped")
     if code == 0:
         return Outcome(0, "solved" if run.target_return is not None else "finished")
     return Outcome(1, f"not solved (target {run.target_return:g}, step limit {run.max_env_steps:,})")
@@ -101,6 +105,7 @@ def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
     steps = progress.env_steps if steps is None else int(steps)
     done = steps - progress.steps_before
     mean = number(result, "mean_return")
+    verdict = judge(progress.server, progress.learner)  # of all its time, not of the last moment
     learner = {**progress.learner, **{key: value for key, value in result.items() if value is not None}}
     return {
         "solved": bool(result.get("solved", False)),
@@ -114,6 +119,7 @@ def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
         "latency_p50_ms": number(progress.server, "latency_p50_ms"),
         "latency_p99_ms": number(progress.server, "latency_p99_ms"),
         "restarts": progress.restarts,
+        "verdict": None if verdict is None else verdict.as_dict(),
         "seed": progress.run.seed,
     }
 

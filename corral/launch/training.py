@@ -20,6 +20,7 @@ from corral.launch.view import PlainView, say
 from corral.launch.watcher import PERIOD_S, Watcher
 from corral.protocol import fetch_status
 from corral.protocol.keys import Role, caller
+from corral.telemetry.verdict import Judge
 
 if TYPE_CHECKING:
     from learner import Learner
@@ -48,7 +49,7 @@ def train(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
             code = run_learner(experiment, folder, stop, on_start)
         finally:
             progress = watch.end()
-        outcome = Outcome(code, "stopped") if stop.asked else learner_outcome(code, experiment.run)
+        outcome = Outcome(code, "stopped") if stop.asked else learner_outcome(code, experiment.run, folder)
         return conclude(folder, progress, outcome)
 
 
@@ -63,6 +64,7 @@ class _Watch:
             {"server": experiment.server.address},
             lambda address, timeout_s: fetch_status(address, timeout_s, keys=own),
         )
+        self._judge = Judge()
         self._learner: Learner | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -91,4 +93,6 @@ class _Watch:
         elapsed_s = time.monotonic() - process_started()
         learner = self._learner.figures() if self._learner else {}
         before = int(learner.get("env_steps_before", 0))
-        return Progress(self._experiment.run, elapsed_s, self._poller.figures.get("server", {}), learner, before)
+        server = self._poller.figures.get("server", {})
+        verdict = self._judge.hear(server, learner)
+        return Progress(self._experiment.run, elapsed_s, server, learner, before, verdict=verdict)

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 from corral.launch.progress import Progress
 
+VERDICT_EVERY_S = 10.0
+"""Seconds between two looks at what holds a run back, where each line stays."""
+
 
 class View(Protocol):
     """Shows a run while it goes on."""
@@ -45,6 +48,8 @@ class PlainView:
 
     def __init__(self) -> None:
         self._told: set[str] = set()
+        self._bound: str | None = None
+        self._judged_s = 0.0
 
     def show(self, progress: Progress) -> None:
         """Print one line, and each complaint once."""
@@ -52,10 +57,21 @@ class PlainView:
         words = progress.words() + ([] if mean is None else [f"return {mean:.1f}"])
         figures = "  ".join(words)
         self.note(f"{progress.elapsed_s:6.1f} s  {progress.state:8}  {figures}".rstrip())
+        self._judge(progress)
         for text in progress.complaints():
             if text not in self._told:
                 self._told.add(text)
                 self.note(f"{'':10} {text}")
+
+    def _judge(self, progress: Progress) -> None:
+        """Say what holds the run back where that has changed; not for a moment's change."""
+        verdict = progress.verdict
+        if verdict is None or progress.elapsed_s - self._judged_s < VERDICT_EVERY_S:
+            return
+        self._judged_s = progress.elapsed_s
+        if verdict.bound != self._bound:
+            self._bound = verdict.bound
+            self.note(f"{'':10} {verdict.sentence}")
 
     def note(self, text: str) -> None:
         """Print `text`."""
@@ -108,6 +124,8 @@ def render(progress: Progress) -> Any:
     bar.add_row(ProgressBar(total=1.0, completed=progress.fraction, width=40), _towards(progress))
     figures = Text("   ".join(progress.words()) or "waiting for the server and the learner", "dim")
     lines: list[Text | Table] = [head, bar, figures]
+    if progress.verdict is not None:
+        lines.append(Text(progress.verdict.sentence, "cyan"))
     if complaints := progress.complaints():
         lines.append(Text(complaints[-1], "red"))
     return Group(*lines)

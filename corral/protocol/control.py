@@ -34,6 +34,7 @@ class Hello:
       environment: what an actor runs, by name and arguments; empty where it does not say.
       first_environment: the run-wide number of the actor's first environment, which seeds its exploration;
         -1 lets the server choose.
+      host: the name of the machine that an actor runs on, for people; empty where it does not say.
       epoch: on a server's weights line: of the weights that it holds (the header's sequence is their version).
       observation: the actor's observation spec; the stored unroll's spec from a server; else empty.
       action: the actor's action spec as one leaf named "action"; else empty.
@@ -44,6 +45,7 @@ class Hello:
     environments: int = 0
     environment: str = ""
     first_environment: int = -1
+    host: str = ""
     epoch: int = 0
     observation: dict[str, Any] = field(default_factory=dict)
     action: dict[str, Any] = field(default_factory=dict)
@@ -144,6 +146,45 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Command:
+    """The body of a COMMAND: something to do once.
+
+    Attributes:
+      name: "drain" (to a server or learner); "pause", "resume" or "checkpoint" (to a learner).
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """The body of a STATUS that asks for more than figures; it may be left out.
+
+    Attributes:
+      actors: how many actors the report shall list at most; 0 for none.
+    """
+
+    actors: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """The body of a HEARTBEAT: what the actor's session has come to so far; it may be left out.
+
+    Attributes:
+      environment_s: seconds spent in the environments: stepping, resetting, and all that is not waiting.
+      wait_s: seconds spent waiting for answers.
+      requests: STEPs answered.
+      steps: rows of these.
+    """
+
+    environment_s: float
+    wait_s: float
+    requests: int
+    steps: int
+
+
+@dataclass(frozen=True)
 class Report:
     """The body of a REPORT: flat figures under the names that docs/protocol.md lists."""
 
@@ -154,6 +195,11 @@ def pack_control(type_: MessageType, session: int, sequence: int, body: Any = No
     """One frame: a header, and `body` (a dataclass of this module) behind it where there is one."""
     head = pack_header(type_, session, sequence)
     return head if body is None else head + msgpack.packb(asdict(body))
+
+
+def unpack_optional(body_type: type[Body], frame: bytes) -> Body | None:
+    """The body behind the header of `frame`, or None where there is none. Raises like `unpack_control`."""
+    return unpack_control(body_type, frame) if len(frame) > HEADER_BYTES else None
 
 
 def unpack_control(body_type: type[Body], frame: bytes) -> Body:

@@ -21,6 +21,7 @@ class ErrorCode(StrEnum):
     DRAINING = "DRAINING"  # the server is about to leave: rejoin
     EXPIRED = "EXPIRED"  # no such session (its lease ended, or the server is new): rejoin and reset
     SETTING = "SETTING"  # a setting that does not exist, does not fit, or cannot change while running
+    COMMAND = "COMMAND"  # a command that this side does not know
     WEIGHTS = "WEIGHTS"  # pushed weights were refused; the last good version keeps serving
     FORBIDDEN = "FORBIDDEN"  # the caller's key may not do so
     INTERNAL = "INTERNAL"  # a defect on the other side; its log has the trace

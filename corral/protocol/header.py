@@ -33,6 +33,7 @@ class MessageType(IntEnum):
     STATUS = 10  # -> REPORT: figures for people and programs
     REPORT = 11
     SET = 12  # -> REPORT: settings that change while the server runs
+    COMMAND = 13  # -> REPORT: something to do once
     UNROLLS = 16  # -> ACCEPTED: completed unrolls
     ACCEPTED = 17
     WEIGHTS = 18  # -> TAKEN or ERROR: a policy version

@@ -49,12 +49,12 @@ _FROM_SERVERS = (MessageType.HELLO, MessageType.UNROLLS, MessageType.TAKEN, Mess
 MAY: Mapping[Role, Mapping[Role, frozenset[int]]] = {
     Role.SERVER: {
         Role.ACTOR: frozenset(_FROM_ACTORS),
-        Role.OPERATOR: frozenset({MessageType.STATUS, MessageType.SET}),
+        Role.OPERATOR: frozenset({MessageType.STATUS, MessageType.SET, MessageType.COMMAND}),
         Role.LEARNER: frozenset({MessageType.STATUS}),
     },
     Role.LEARNER: {
         Role.SERVER: frozenset(_FROM_SERVERS),
-        Role.OPERATOR: frozenset({MessageType.STATUS}),
+        Role.OPERATOR: frozenset({MessageType.STATUS, MessageType.COMMAND}),
     },
 }
 """Who listens -> whom it lets in -> the types of messages that those may send."""

@@ -20,6 +20,12 @@ MAX_COUNT = (1 << 63) - 1
 MAX_TEXT = 4_096
 """Most characters of one text in a control message."""
 
+MAX_HOST = 64
+"""Most characters that are kept of a machine's name."""
+
+MAX_LISTED = 1_000
+"""Most actors that a report lists."""
+
 QUEUED_MESSAGES = 4_096
 """Messages that a socket holds for one peer, each way, unless it is said otherwise below."""
 

@@ -7,26 +7,33 @@ from typing import Any
 
 import zmq
 
-from corral.protocol.control import Change, Failure, Report, pack_control, unpack_control
+from corral.protocol.control import Change, Command, Failure, Question, Report, pack_control, unpack_control
 from corral.protocol.errors import ErrorCode, ProtocolError
-from corral.protocol.header import MessageType, pack_header, unpack_header
+from corral.protocol.header import MessageType, unpack_header
 from corral.protocol.keys import Caller
 from corral.protocol.sockets import open_dealer
 
 
 def fetch_status(
-    address: str, timeout_s: float = 1.0, context: zmq.Context | None = None, keys: Caller | None = None
+    address: str,
+    timeout_s: float = 1.0,
+    context: zmq.Context | None = None,
+    keys: Caller | None = None,
+    *,
+    actors: int = 0,
 ) -> dict[str, Any] | None:
     """The figures of the server or learner at `address`, or None where nothing answers within `timeout_s`.
 
     Args:
+      actors: how many of its actors a server shall list, at most, as `actor_table`.
       keys: an operator's, where the other side has keys.
 
     Raises:
       AddressError: the address is malformed.
     """
     try:
-        return _ask(address, pack_header(MessageType.STATUS, 0, 0), timeout_s, context, keys)
+        frame = pack_control(MessageType.STATUS, 0, 0, Question(actors) if actors else None)
+        return _ask(address, frame, timeout_s, context, keys)
     except ProtocolError:
         return None
 
@@ -56,6 +63,29 @@ def change_settings(
     except (TypeError, ValueError, OverflowError) as error:
         raise ProtocolError(ErrorCode.SETTING, f"such values cannot be sent: {error}") from error
     return _ask(address, frame, timeout_s, context, keys)
+
+
+def send_command(
+    address: str,
+    name: str,
+    timeout_s: float = 5.0,
+    context: zmq.Context | None = None,
+    keys: Caller | None = None,
+) -> dict[str, Any] | None:
+    """Tell the server or learner at `address` to do something: it has heard, and does it as soon as it can.
+
+    Args:
+      name: "drain": answer or train what has come, save, and end; of a learner too: "pause" and "resume" training,
+        "checkpoint".
+
+    Returns:
+      the other side's figures, or None where nothing answers within `timeout_s`.
+
+    Raises:
+      AddressError: the address is malformed.
+      ProtocolError: COMMAND, saying what it can be told; or what else the other side refused.
+    """
+    return _ask(address, pack_control(MessageType.COMMAND, 0, 0, Command(name)), timeout_s, context, keys)
 
 
 def _ask(

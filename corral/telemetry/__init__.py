@@ -1,9 +1,18 @@
 """What every process tells of itself: figures under fixed names, whether it lives, whether it is ready.
 
-Rooms fill a `Board`; an `Exporter` shows it to Prometheus. docs/metrics.md lists every name.
+Rooms fill a `Board`; an `Exporter` shows it to Prometheus. docs/metrics.md lists every name. A `Judge` says from the
+figures what holds a run back. Nothing is imported until it is asked for.
 """
 
-from corral.telemetry.board import Board
-from corral.telemetry.histogram import Histogram, HistogramSnapshot
+from corral.lazy import exports
 
-__all__ = ["Board", "Histogram", "HistogramSnapshot"]
+__all__, __getattr__, __dir__ = exports(
+    __name__,
+    {
+        "Board": "board",
+        "Histogram": "histogram",
+        "HistogramSnapshot": "histogram",
+        "Judge": "verdict",
+        "Verdict": "verdict",
+    },
+)

@@ -41,6 +41,7 @@ def test_the_summary_holds_what_was_promised(fake_run: FakeRun) -> None:
         "latency_p50_ms": 0.75,
         "latency_p99_ms": 1.5,
         "restarts": 0,
+        "verdict": None,
         "seed": 0,
     }
 

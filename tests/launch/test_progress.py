@@ -112,6 +112,7 @@ def test_the_summary_prefers_what_the_learner_left() -> None:
         "latency_p50_ms": 0.75,
         "latency_p99_ms": 1.5,
         "restarts": 0,
+        "verdict": None,
         "seed": 0,
     }
 

@@ -10,23 +10,27 @@ from hypothesis import strategies as st
 
 from corral.protocol import (
     Change,
+    Command,
     ErrorCode,
     Failure,
     Hello,
     MessageType,
     ProtocolError,
+    Question,
     Report,
     UnrollManifest,
     WeightManifest,
     Welcome,
+    Work,
     pack_control,
     unpack_control,
     unpack_header,
+    unpack_optional,
 )
 from corral.protocol.limits import MAX_CONTROL_BYTES, MAX_TEXT
 from tests.protocol.outcome import outcome
 
-BODIES = [Hello, Welcome, Failure, UnrollManifest, WeightManifest, Report, Change]
+BODIES = [Hello, Welcome, Failure, UnrollManifest, WeightManifest, Report, Change, Command, Question, Work]
 HEAD = bytes(24)
 
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
@@ -40,13 +44,16 @@ VALUES = st.recursive(
 MAPS = st.dictionaries(st.text(max_size=5), VALUES, max_size=4)
 TEXTS = st.text(max_size=30)
 GOOD = st.one_of(
-    st.builds(Hello, TEXTS, st.lists(INTEGERS), INTEGERS, TEXTS, INTEGERS, INTEGERS, MAPS, MAPS),
+    st.builds(Hello, TEXTS, st.lists(INTEGERS), INTEGERS, TEXTS, INTEGERS, TEXTS, INTEGERS, MAPS, MAPS),
     st.builds(Welcome, INTEGERS, INTEGERS, INTEGERS, MAPS, MAPS, INTEGERS, FLOATS, INTEGERS, INTEGERS, INTEGERS),
     st.builds(Failure, TEXTS, TEXTS),
     st.builds(UnrollManifest, INTEGERS, INTEGERS, st.lists(st.lists(FLOATS, max_size=3), max_size=3)),
     st.builds(WeightManifest, MAPS, st.binary(max_size=16)),
     st.builds(Report, MAPS),
     st.builds(Change, MAPS),
+    st.builds(Command, TEXTS),
+    st.builds(Question, INTEGERS),
+    st.builds(Work, FLOATS, FLOATS, INTEGERS, INTEGERS),
 )
 
 
@@ -217,3 +224,10 @@ def test_one_item_of_another_type_among_many(item: Any) -> None:
 def test_lists_of_lists_are_looked_at_item_by_item(episodes: Any) -> None:
     body = {"unrolls": 1, "steps": 1, "held": 0, "held_before": 0, "episodes": episodes}
     assert "UnrollManifest.episodes is no" in error_of(UnrollManifest, frame(body)).text
+
+
+def test_a_body_that_may_be_left_out() -> None:
+    assert unpack_optional(Question, HEAD) is None
+    assert unpack_optional(Question, frame({"actors": 3})) == Question(3)
+    with pytest.raises(ProtocolError):
+        unpack_optional(Question, frame({}))

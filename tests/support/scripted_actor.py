@@ -1,6 +1,7 @@
 """An actor process with scripted environments.
 
-`python -m tests.support.scripted_actor ADDRESS MODE COUNT RESEND_AFTER_S`
+`python -m tests.support.scripted_actor ADDRESS MODE COUNT RESEND_AFTER_S`, where MODE is SINGLE, a reset mode of
+gymnasium, or SLEEPY:SECONDS.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ if __name__ == "__main__":
     scripted = "tests.support.scripted_environment"
     if mode == "SINGLE":
         environment = EnvironmentSettings(f"{scripted}:ScriptedEnvironment")
+    elif mode.startswith("SLEEPY:"):
+        sleep_s = float(mode.removeprefix("SLEEPY:"))
+        environment = EnvironmentSettings("tests.support.sleepy_environment:make", kwargs={"sleep_s": sleep_s})
     else:
         environment = EnvironmentSettings(f"{scripted}:Scripted-v0", kwargs={"mode": mode}, vectorization="native")
     actor = ActorSettings(environments=int(count), resend_after_s=float(resend_after_s))

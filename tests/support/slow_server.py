@@ -1,6 +1,6 @@
 """A server whose model takes its time: `python -m tests.support.slow_server ADDRESS UNROLLS WEIGHTS SETTINGS`.
 
-SETTINGS is JSON: `sleep_ms` of each batch, `max_size`, `max_waiting_rows`, `slots`, `when_full`.
+SETTINGS is JSON: `sleep_ms` of each batch, `max_size`, `timeout_us`, `max_waiting_rows`, `slots`, `when_full`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ if __name__ == "__main__":
             max_environments=settings["slots"],
             lease_s=settings.get("lease_s", 10.0),
             batching=BatchingSettings(
+                timeout_us=settings.get("timeout_us", 0),
                 max_size=settings["max_size"],
                 buckets=(settings["max_size"],),
                 max_waiting_rows=settings.get("max_waiting_rows", 0),

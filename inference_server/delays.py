@@ -1,0 +1,77 @@
+"""Where a STEP's time goes inside the server: what the verdict is made of (`corral.telemetry.verdict`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+class Delays:
+    """Sums over STEPs, in seconds; each STEP's stay is cut into what held it up. Belongs to the serving thread.
+
+    Args:
+      clock: seconds, monotonic.
+
+    Attributes:
+      requests: STEPs answered.
+      engine_s: they waited for the thread that computes, or were computed.
+      gather_s: they waited for others to share a batch with, while that thread had time.
+      learner_s: they waited because the learner had fallen behind.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._emptied = self._free_at = clock()
+        self._blocked_from = self._blocked_to = -np.inf
+        self._is_blocked = False
+        self.requests = 0
+        self.engine_s = 0.0
+        self.gather_s = 0.0
+        self._learner_s = 0.0
+
+    def socket_is_empty(self) -> None:
+        """Nothing waits unread now."""
+        self._emptied = self._clock()
+
+    def reads(self, began: float, requests: int) -> None:
+        """So many STEPs were read from `began` on, one after the other.
+
+        Each came at some time since the socket was last seen empty: on average, half of that time ago.
+        """
+        self.engine_s += requests * max(began - self._emptied, 0.0) / 2
+
+    def blocked(self, is_blocked: bool) -> None:
+        """Whether the learner makes everyone wait now; told whenever that may have changed."""
+        if is_blocked == self._is_blocked:
+            return
+        self._is_blocked = is_blocked
+        if is_blocked:
+            self._blocked_from, self._blocked_to = self._clock(), np.inf
+        else:
+            self._blocked_to = self._clock()
+
+    def left(self, arrived: np.ndarray, began: float, now: float, *, gathers: bool) -> None:
+        """STEPs that arrived then (`[n]`) were computed from `began` until `now`.
+
+        Args:
+          gathers: whether batches wait to be fuller; where they do not, all waiting is the engine's.
+        """
+        learner = np.minimum(began, self._blocked_to) - np.maximum(arrived, self._blocked_from)
+        learner = np.maximum(learner, 0.0)
+        gather = began - np.maximum(arrived, self._free_at) - learner if gathers else np.zeros(1)
+        held = float(learner.sum()), float(np.maximum(gather, 0.0).sum())
+        self.requests += len(arrived)
+        self._learner_s += held[0]
+        self.gather_s += held[1]
+        self.engine_s += float((now - arrived).sum()) - sum(held)
+        self.engine_is_free(now)
+
+    def engine_is_free(self, now: float) -> None:
+        """From now on, until it computes again: whatever it computed."""
+        self._free_at = now
+
+    def learner_s(self, waiting: int) -> float:
+        """`waiting` STEPs have not been computed yet: where they wait for the learner, that counts already."""
+        since = self._clock() - self._blocked_from if self._is_blocked else 0.0
+        return self._learner_s + waiting * since
