@@ -128,6 +128,9 @@ class WeightPublisher(Listener):
         self._come_after(hello.epoch)
         peer = self._peers.pop(header.session, None)
         if peer is None:
+            # A connection is one server's: who calls itself by ever more names is not sent weights for each.
+            for name in [name for name, other in self._peers.items() if other.routing == routing]:
+                del self._peers[name]
             peer = _Peer(routing, held)
             self._greeted += 1
         self._peers[header.session] = peer

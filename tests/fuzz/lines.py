@@ -19,15 +19,18 @@ import numpy as np
 from corral.protocol import (
     ROW,
     Change,
+    Command,
     ErrorCode,
     Failure,
     Hello,
     MessageType,
     ProtocolError,
+    Question,
     RowFlags,
     UnrollManifest,
     WeightManifest,
     Welcome,
+    Work,
     pack_control,
     pack_header,
     spec_to_wire,
@@ -38,7 +41,7 @@ from corral.protocol.tensors import checksum
 from corral.protocol.weights import pack_weights
 from tests.fuzz.learner import LENGTH, PARTS
 from tests.fuzz.messages import Chance, Draft, Frames, damaged, in_words, readable
-from tests.fuzz.stage import LEASE_S, Peer, Stage, policy
+from tests.fuzz.stage import LEASE_S, PATIENCE_S, Peer, Stage, policy
 from tests.inference_server.hostile_peers_server import ACTION, ACTIONS, MAX_ROWS, OBSERVATION, WIDTH
 
 AT_ONCE = 32
@@ -121,7 +124,7 @@ class Seat:
 
 
 class ActorsLine:
-    """HELLO, STEP, INFER, HEARTBEAT, BYE, STATUS and SET, and everything else, to a server."""
+    """HELLO, STEP, INFER, HEARTBEAT, BYE, STATUS, SET and COMMAND, and everything else, to a server."""
 
     name = "actors"
 
@@ -161,7 +164,7 @@ class ActorsLine:
             self._seats.append(Seat(unpack_control(Welcome, frame).session))
 
     def _input(self, chance: Chance, seat: Seat) -> Frames:
-        kind = chance.of(["step"] * 8 + ["infer"] * 3 + ["hello"] * 3 + ["set"] * 2 + ["short"])
+        kind = chance.of(["step"] * 8 + ["infer"] * 3 + ["hello"] * 3 + ["set"] * 2 + ["word"] * 2 + ["short"])
         number = next(self._numbers)
         if kind == "step":
             draft = _step(seat, chance.number(0, 3) if seat.answered else 0)
@@ -175,6 +178,9 @@ class ActorsLine:
             key = chance.of(["timeout_us", "max_size", "buckets"])
             value = {"timeout_us": 0, "max_size": MAX_ROWS, "buckets": []}[key]
             draft = Draft(MessageType.SET, 0, number, body={"settings": {f"server.batching.{key}": value}})
+        elif kind == "word":
+            type_, body = chance.of(_WORDS)
+            draft = Draft(type_, seat.token if type_ == MessageType.HEARTBEAT else 0, number, body=body)
         else:
             type_ = chance.of([MessageType.HEARTBEAT, MessageType.BYE, MessageType.STATUS])
             draft = Draft(type_, seat.token, number)
@@ -262,6 +268,11 @@ def _actor() -> Hello:
     )
 
 
+_WORDS = [
+    (MessageType.HEARTBEAT, asdict(Work(1.5, 2.5, 100, 200))),
+    (MessageType.STATUS, asdict(Question(5))),
+    (MessageType.COMMAND, asdict(Command("wash"))),  # no right one: it would drain
+]
 _ACTOR, _CLIENT = asdict(_actor()), asdict(Hello("client"))
 
 
@@ -464,8 +475,10 @@ class WeightsLine:
         self._peer.send(frames)
         ledger = Ledger([frames], _QUIET_ON_WEIGHTS)
         fence = next(self._fences)
+        deadline = time.monotonic() + PATIENCE_S
         self._peer.send([pack_header(MessageType.SET, 7, fence)])
         while True:
+            assert time.monotonic() < deadline, f"no answer behind {in_words(frames)}"
             frame = self._peer.receive()[0]
             header = unpack_header(frame)
             if header.type == MessageType.WEIGHTS:

@@ -25,15 +25,19 @@ from actor_client.answers import unpack_answer
 from corral.protocol import (
     HEADER_BYTES,
     ROW,
+    Command,
     ErrorCode,
     Failure,
     Header,
     Hello,
     MessageType,
+    Question,
+    Report,
     RowFlags,
     StepType,
     TensorSpec,
     Welcome,
+    Work,
     fetch_status,
     open_dealer,
     pack_control,
@@ -288,6 +292,7 @@ TAKEN_BY_SERVERS = (
     MessageType.BYE,
     MessageType.STATUS,
     MessageType.SET,
+    MessageType.COMMAND,
 )
 
 
@@ -538,7 +543,7 @@ def peer(
 
 
 def actor_hello(**changes: Any) -> Hello:
-    good = Hello("actor", [1], 2, "", 50, 0, spec_to_wire(OBSERVATION), spec_to_wire({"action": ACTION}))
+    good = Hello("actor", [1], 2, "", 50, "far", 0, spec_to_wire(OBSERVATION), spec_to_wire({"action": ACTION}))
     return Hello(**(asdict(good) | changes))
 
 
@@ -918,7 +923,46 @@ def test_a_client_among_the_actors(peer: Peer) -> None:
 
 
 def test_the_figures_are_those_of_the_document(peer: Peer) -> None:
-    assert peer.assert_nothing_more().keys() == {name for (name,) in table("server figure")}
+    documented = {name for (name,) in table("server figure")}
+    assert peer.assert_nothing_more().keys() == documented - {"actor_table"}
+
+
+def test_an_actor_tells_of_its_work_and_is_listed(peer: Peer, session: RawSession) -> None:
+    before = peer.assert_nothing_more()
+    peer.send(pack_control(MessageType.HEARTBEAT, session.token, 0, Work(1.5, 2.5, 10, 20)))
+    after = peer.assert_nothing_more()
+    assert after["actor_environment_s"] == before["actor_environment_s"] + 1.5
+    assert after["actor_wait_s"] == before["actor_wait_s"] + 2.5
+    _, frame = peer.ask(pack_control(MessageType.STATUS, 0, 0, Question(1000)))
+    rows = unpack_control(Report, frame).figures["actor_table"]
+    assert len(rows) == after["actors"]
+    (mine,) = [row for row in rows if "wait_share" in row and row["wait_share"] == 0.625]
+    assert (mine["host"], mine["environments"], mine["steps_per_s"]) == ("far", 2, 5.0)
+    _, frame = peer.ask(pack_control(MessageType.STATUS, 0, 0, Question(1)))
+    assert len(unpack_control(Report, frame).figures["actor_table"]) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        msgpack.packb({"environment_s": 1.0}),
+        msgpack.packb("x" * 300),
+        b"\xc1",
+        b" ",
+        msgpack.packb(asdict(Work(-1.0, 0.0, 0, 0))),
+    ],
+)
+def test_a_heartbeat_s_body(peer: Peer, session: RawSession, body: bytes) -> None:
+    failure = peer.refused(pack_header(MessageType.HEARTBEAT, session.token, 9) + body)
+    assert failure.code == MALFORMED
+    session.step(2)
+
+
+@pytest.mark.parametrize("name", ["", "wash", "x" * 4000, "pause"])
+def test_a_server_is_told_to_drain_or_nothing(peer: Peer, name: str) -> None:
+    failure = peer.refused(pack_control(MessageType.COMMAND, 0, 9, Command(name)))
+    assert failure.code == ErrorCode.COMMAND
+    assert "a server can be told to drain" in failure.text
 
 
 def test_the_errors_were_counted(peer: Peer, session: RawSession) -> None:

@@ -7,7 +7,7 @@ import logging
 import resource
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 
 from corral.agents import AgentSettings, NetworkSettings, OptimizerSettings, VTraceAgent, load_backend
 from corral.agents.agent import Batch, Call, Losses
-from corral.protocol import AddressError, TensorSpec, fetch_status
+from corral.protocol import AddressError, ErrorCode, ProtocolError, TensorSpec, fetch_status, send_command
 from learner import Learner, LearnerSettings, UnrollSource
 from learner.checkpoints import CheckpointError, load, load_newest
 from learner.learner import REFUSALS, DivergedError, LearnerResult
@@ -139,6 +139,49 @@ def test_a_learner_that_is_stopped_leaves_all_that_it_has_learned(place: Place, 
     np.testing.assert_array_equal(actions, np.asarray(restored["action"]))
     np.testing.assert_array_equal(actions, np.asarray(restored["logits"]).argmax(-1))
     assert set(actions.tolist()) == {0, 1}
+
+
+def test_a_learner_is_told_to_pause_to_save_to_resume_and_to_leave(place: Place, tmp_path: Path) -> None:
+    learner = place.learner(tmp_path, checkpoint_every_s=3600.0)
+    with running(learner) as results:
+        until(lambda: learner.progress.training_steps >= 3, what="training")
+        assert send_command(place.unrolls, "pause")
+        # The step that is under way when the word comes is the last.
+        until(lambda: (fetch_status(place.unrolls, 10) or {}).get("paused"), what="a pause")
+        steps = until_still(lambda: learner.progress.training_steps)
+        before = len(list((tmp_path / "checkpoints").iterdir()))
+        assert send_command(place.unrolls, "checkpoint")
+        until(lambda: len(list((tmp_path / "checkpoints").iterdir())) > before, what="a checkpoint")
+        found = load_newest(tmp_path / "checkpoints")
+        assert found is not None
+        assert found[1].progress["training_steps"] == learner.progress.training_steps == steps
+        assert send_command(place.unrolls, "resume")
+        until(lambda: learner.progress.training_steps > steps + 3, what="more training")
+        with pytest.raises(ProtocolError, match="pause, resume, checkpoint or drain, not to 'dance'") as caught:
+            send_command(place.unrolls, "dance")
+        assert caught.value.code is ErrorCode.COMMAND
+        assert send_command(place.unrolls, "drain")
+        until(lambda: learner.progress.training_steps > steps and not learner_answers(place), what="an end")
+    (result,) = results
+    assert result.stopped
+    assert not result.solved
+
+
+def learner_answers(place: Place) -> bool:
+    return fetch_status(place.unrolls, 0.2) is not None
+
+
+def until_still(look: Callable[[], int]) -> int:
+    """What `look` gives, once it has given the same for half a second."""
+    seen: list[tuple[float, int]] = [(time.monotonic(), look())]
+
+    def still() -> bool:
+        if look() != seen[-1][1]:
+            seen.append((time.monotonic(), look()))
+        return time.monotonic() - seen[-1][0] > 0.5
+
+    until(still, what="a figure that stays")
+    return seen[-1][1]
 
 
 def test_a_learner_goes_on_where_the_one_before_it_stopped(place: Place, tmp_path: Path) -> None:

@@ -23,8 +23,7 @@ from corral.protocol import (
     unpack_header,
 )
 from corral.protocol.weights import unpack_weights
-from learner import WeightPublisher
-from learner.listener import MAX_SERVERS
+from learner import WeightPublisher, weight_publisher
 from learner.weight_publisher import RESEND_AFTER_S
 from tests.support.processes import until
 from tests.support.raw import RawPeer
@@ -314,17 +313,34 @@ def test_an_epoch_beyond_all_is_nobodys(publisher: WeightPublisher, server: Fake
 
 
 def test_strangers_who_only_greet_are_forgotten(
+    publisher: WeightPublisher, server: FakeServer, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weight_publisher, "MAX_SERVERS", 3)
+    push(publisher, 1)
+    with ExitStack() as stack:
+        for identity in range(1000, 1006):
+            stranger = stack.enter_context(FakeServer(address, identity))
+            stranger.greet(5, 1)
+            assert stranger.unanswered()
+        assert list(publisher._peers) == [1003, 1004, 1005]
+        assert publisher.servers == 6
+        server.greet()
+        assert server.weights() == (5, 1, 1.0)
+
+
+def test_a_connection_that_goes_by_many_names_is_sent_weights_for_the_last(
     publisher: WeightPublisher, server: FakeServer, address: str
 ) -> None:
-    push(publisher, 1)
     with FakeServer(address, 0) as stranger:
-        for identity in range(1000, 1000 + 2 * MAX_SERVERS):
+        for identity in range(1000, 1100):
             stranger.identity = identity
-            stranger.greet(5, 1)
+            stranger.greet()
         assert stranger.unanswered()
-        assert len(publisher._peers) == MAX_SERVERS
-        assert publisher.servers == 2 * MAX_SERVERS
         server.greet()
+        assert server.unanswered()
+        push(publisher, 1)
+        assert stranger.weights() == (5, 1, 1.0)
+        assert stranger.unanswered()
         assert server.weights() == (5, 1, 1.0)
 
 
