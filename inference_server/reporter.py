@@ -95,6 +95,7 @@ class Reporter:
             "timeout_auto": batching.timeout_us == "auto",
             "max_size": batching.max_size,
             "buckets": list(batching.bucket_sizes()),
+            "compiled_sizes": list(engine.buckets),
             "policy_version": engine.version,
             "epoch": engine.epoch,
             "actors": len(self._sessions),

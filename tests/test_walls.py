@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "corral.launch": UNDER_THE_ROOF,
     "corral.bench": UNDER_THE_ROOF | {"corral.launch"},
     "corral.chaos": UNDER_THE_ROOF | {"corral.launch"},
-    "corral.cli": UNDER_THE_ROOF | {"corral.launch", "corral.bench", "corral.chaos"},
+    "corral.dashboard": UNDER_THE_ROOF | {"corral.launch"},
+    "corral.cli": UNDER_THE_ROOF | {"corral.launch", "corral.bench", "corral.chaos", "corral.dashboard"},
 }
 HEAVY = {"tensorflow", "jax", "keras"}
 LIGHT_ROOMS = ("corral.protocol", "actor_client")
@@ -96,6 +97,8 @@ def test_only_its_backend_knows_a_framework(framework: str) -> None:
         "corral.bench.child",
         "corral.bench.sweep",
         "corral.cli",
+        "corral.dashboard.companion",
+        "corral.dashboard.watch",
         "corral.launch.experiment",
         "corral.protocol",
         "inference_server.settings",

@@ -11,6 +11,7 @@ from corral.cli.actor import actor
 from corral.cli.bench import bench
 from corral.cli.chaos import chaos
 from corral.cli.config import config
+from corral.cli.dashboard import dashboard
 from corral.cli.evaluate import evaluate
 from corral.cli.export import export
 from corral.cli.init import init
@@ -49,14 +50,17 @@ def _corral(
 
     corral run examples/cartpole.toml trains on this machine; corral serve policy.keras answers with any
     saved Keras model. server, learner and actor start one role each, for runs over several machines; init and
-    config write and explain experiment files; status and set look at a running server and tune it;
+    config write and explain experiment files; status and set look at a running server and tune it, and dashboard
+    does both on a live page;
     bench measures one, tune finds out which batch timeout suits an experiment, and chaos kills whatever a run is
     made of. evaluate says how well the policy of a run plays, and export writes it for others to serve. keys makes
     what machines that talk over a network need to know each other by.
     """
 
 
-for _command in (run, serve, server, learner, actor, init, config, status, bench, tune, chaos, evaluate, export):
+for _command in (
+    run, serve, server, learner, actor, init, config, status, dashboard, bench, tune, chaos, evaluate, export,
+):  # fmt: skip
     app.command()(_command)
 app.command("set")(set_)
 app.add_typer(keys, name="keys")

@@ -59,4 +59,4 @@ def learner(
     loaded = load_experiment(experiment, with_options(overrides, options))
     choose_threads_for(loaded)
     import_keras()
-    raise typer.Exit(train(loaded, run_folder or make_run_folder(loaded), stop))
+    raise typer.Exit(train(loaded, run_folder or make_run_folder(loaded), stop, experiment))

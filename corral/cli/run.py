@@ -45,6 +45,12 @@ def run(
     max_size: MaxSize = None,
     buckets: Buckets = None,
     metrics_port: MetricsPort = None,
+    dashboard: Annotated[
+        bool,
+        typer.Option(
+            "--dashboard", help="Serve a live page of the run (docs/dashboard.md), and print its address."
+        ),
+    ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines, even on a terminal.")] = False,
 ) -> None:
     """Train on this machine: starts a server, a learner and actors, and ends them all.
@@ -61,7 +67,7 @@ def run(
         raise UserError("name an experiment file or --resume and a run's folder, not both: a run has its own")
     if experiment is None and resume is None:
         raise UserError("name an experiment file, such as examples/cartpole.toml, or --resume and a run's folder")
-    require("keras", "gymnasium")
+    require("keras", "gymnasium", *(["nicegui"] if dashboard else []))
     options = {
         "run.seed": seed,
         "run.folder": folder,
@@ -74,7 +80,14 @@ def run(
         check_resumable(resume)
     assert file is not None
     loaded = load_experiment(file, with_options(overrides, options))
-    raise typer.Exit(run_locally(loaded, resume=resume, summary=summary, plain=plain))
+    companion = None
+    if dashboard:
+        from corral.dashboard.companion import DashboardCompanion
+
+        companion = DashboardCompanion()
+    raise typer.Exit(
+        run_locally(loaded, resume=resume, summary=summary, plain=plain, companion=companion, source=experiment)
+    )
 
 
 def require(*modules: str) -> None:

@@ -53,9 +53,9 @@ def tune(
     """
     from rich.console import Console
 
-    from corral.bench.amendment import amend, check_amendable
     from corral.bench.curve import check_picture, draw
     from corral.bench.tuning import tune as measure
+    from corral.launch.amendment import amend, check_amendable
     from corral.launch.experiment import load_experiment
 
     loaded = load_experiment(experiment, overrides or [])
@@ -72,7 +72,7 @@ def tune(
     trusted = not tuning.errors and tuning.recommendation.is_worth_writing
     written = write and trusted
     if written:
-        amend(experiment, chosen)
+        amend(experiment, {"timeout_us": chosen.timeout_us, "max_size": chosen.max_size})
     if as_json:
         _print_json(tuning, experiment, written)
     else:

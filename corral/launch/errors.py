@@ -21,6 +21,9 @@ _EXTRAS = {
     "tensorboardX": "server",
     "matplotlib": "server",
     "psutil": "server",
+    "nicegui": "dashboard",
+    "uvicorn": "dashboard",
+    "fastapi": "dashboard",
 }
 
 # Errors of the rooms whose text is meant for a person.

@@ -89,11 +89,19 @@ def check_resumable(folder: Path) -> None:
         raise UserError(f"{folder} has no checkpoint to go on from. Begin anew: corral run {folder / EXPERIMENT}")
 
 
-def begin(folder: Path, experiment: Experiment, server_address: str) -> Callable[[], None]:
+def begin(
+    folder: Path,
+    experiment: Experiment,
+    server_address: str,
+    learner_address: str = "",
+    source: Path | None = None,
+) -> Callable[[], None]:
     """Write down that a run begins in `folder`, or goes on there, and take away what would pass for its result.
 
     Args:
       server_address: where its server answers, for `corral set` and `corral status`.
+      learner_address: where its learner takes unrolls, and answers too, for `corral dashboard`.
+      source: the experiment file; None where the run goes on with its own configuration.
 
     Returns:
       what makes all that undone, for a run that was refused.
@@ -106,6 +114,8 @@ def begin(folder: Path, experiment: Experiment, server_address: str) -> Callable
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
         "server_address": server_address,
+        "learner_address": learner_address,
+        "experiment_file": str(source.resolve()) if source else _source(folder),
         "git_commit": git_commit(),
         "versions": versions(),
     }
@@ -124,6 +134,24 @@ def server_address(folder: Path) -> str:
     if not starts:
         raise UserError(f"{folder} is no run's folder: it has no {RUN}")
     return str(starts[-1]["server_address"])
+
+
+def learner_address(folder: Path) -> str:
+    """Where the learner of the run in `folder` answered when it began last; empty where nobody wrote it down."""
+    starts = _starts(folder)
+    return str(starts[-1].get("learner_address", "")) if starts else ""
+
+
+def experiment_source(folder: Path) -> Path | None:
+    """The experiment file that the run in `folder` was started from, if it is still there."""
+    source = _source(folder)
+    return Path(source) if source and Path(source).is_file() else None
+
+
+def newest_run(runs: Path) -> Path | None:
+    """The folder in `runs` of the run that began last, of those that go on; None where none does."""
+    begun = sorted(runs.glob(f"*/{RUN}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return next((path.parent for path in begun if goes_on(path.parent)), None)
 
 
 def experiment_file(folder: Path) -> Path:
@@ -172,6 +200,12 @@ def _restore(folder: Path, files: Mapping[str, bytes | None]) -> None:
     for name, content in files.items():
         if content:
             write_whole(folder / name, content)
+
+
+def _source(folder: Path) -> str | None:
+    """The experiment file of the latest start that had one."""
+    named = [start.get("experiment_file") for start in _starts(folder)]
+    return next((str(name) for name in reversed(named) if name), None)
 
 
 def _starts(folder: Path) -> list[dict[str, Any]]:

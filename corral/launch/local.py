@@ -77,6 +77,7 @@ def run_locally(
     commands: Commands = child_command,
     fetch: Fetch | None = None,
     companion: Companion | None = None,
+    source: Path | None = None,
 ) -> int:
     """Run an experiment to its end and return the exit code: 0 solved (or no target, and the step limit
     reached), 1 not solved or a process failed, 2 the user can mend it, 128 + n after signal n.
@@ -90,6 +91,7 @@ def run_locally(
       commands: what starts each process.
       fetch: how to ask server and learner for their figures.
       companion: told of the processes, and asked at every look at them; a run that it ends counts as stopped.
+      source: the experiment file that it was read from, for whoever writes settings back.
 
     Raises:
       OSError: the run's folder or the summary's cannot be made.
@@ -101,7 +103,7 @@ def run_locally(
             pass  # better to fail now than when all is done
     # From here on there are things to take away again, whatever signal comes.
     with Interrupts() as interrupts:
-        return LocalRun(experiment, resume, commands, fetch, interrupts, companion).run(summary, plain)
+        return LocalRun(experiment, resume, commands, fetch, interrupts, companion, source).run(summary, plain)
 
 
 class LocalRun:
@@ -115,6 +117,7 @@ class LocalRun:
         fetch: Fetch | None,
         interrupts: Interrupts,
         companion: Companion | None = None,
+        source: Path | None = None,
     ) -> None:
         self._experiment = experiment
         self._companion = companion
@@ -126,7 +129,9 @@ class LocalRun:
             local = local_addresses(experiment, self._sockets)
             self._folder = resume or make_run_folder(experiment)
             self._lock = hold(self._folder)
-            self._undo = begin(self._folder, experiment, local.server.address)
+            self._undo = begin(
+                self._folder, experiment, local.server.address, local.learner.unrolls_address, source
+            )
         except BaseException:
             shutil.rmtree(self._sockets, ignore_errors=True)
             raise

@@ -12,20 +12,38 @@ Fetch: TypeAlias = Callable[[str, float], "dict[str, Any] | None"]
 
 log = logging.getLogger(__name__)
 
+Listener: TypeAlias = Callable[[str, "dict[str, Any] | None"], None]
+"""A role, and what it answered; None where it did not."""
+
 PERIOD_S = 0.25
 
 
 class StatusPoller:
     """The newest figures of each address.
 
+    Args:
+      addresses: role -> where it answers.
+      fetch: how to ask; None asks over the wire, without keys.
+      period_s: seconds between two rounds, and for which an answer is waited for.
+      listener: told of every answer and every silence, on the poller's thread.
+
     Attributes:
       figures: role -> figures; no role before its first answer, and none for good where it never answers.
     """
 
-    def __init__(self, addresses: Mapping[str, str], fetch: Fetch | None = None) -> None:
+    def __init__(
+        self,
+        addresses: Mapping[str, str],
+        fetch: Fetch | None = None,
+        *,
+        period_s: float = PERIOD_S,
+        listener: Listener | None = None,
+    ) -> None:
         self.figures: dict[str, dict[str, Any]] = {}
         self._addresses = dict(addresses)
         self._fetch = fetch
+        self._period_s = period_s
+        self._listener = listener
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="status", daemon=True)
 
@@ -37,24 +55,32 @@ class StatusPoller:
         """Ask no more; returns soon."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=2 * PERIOD_S + 1.0)
+            self._thread.join(timeout=2 * self._period_s + 1.0)
 
-    def ask(self, role: str, timeout_s: float = PERIOD_S) -> None:
+    def move(self, addresses: Mapping[str, str]) -> None:
+        """Ask there from now on."""
+        self._addresses = dict(addresses)
+
+    def ask(self, role: str, timeout_s: float | None = None) -> dict[str, Any] | None:
         """Ask one address now, on the caller's thread; silence keeps the older figures."""
         if self._fetch is None:
             from corral.protocol.status import fetch_status  # zmq and numpy: not before the processes start
 
             self._fetch = fetch_status
-        figures = self._fetch(self._addresses[role], timeout_s)
+        figures = self._fetch(self._addresses[role], self._period_s if timeout_s is None else timeout_s)
         if figures is not None:
             self.figures[role] = figures
+        return figures
 
     def _run(self) -> None:
         while not self._stop.is_set():
             for role in list(self._addresses):
                 try:
-                    self.ask(role)
+                    figures = self.ask(role)
                 except ValueError as error:  # an address that can be listened on, and not connected to
                     log.warning("the %s is not asked: %s", role, error)
                     del self._addresses[role]
-            self._stop.wait(PERIOD_S)
+                    continue
+                if self._listener is not None:
+                    self._listener(role, figures)
+            self._stop.wait(self._period_s)

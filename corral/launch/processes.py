@@ -22,13 +22,15 @@ class Child:
 
     Args:
       grace_s: seconds from SIGTERM to SIGKILL.
-      lock: a file descriptor that it inherits: a lock on it lasts for as long as any of its heirs lives.
+      lock: a file descriptor that it inherits, if any: a lock on it lasts for as long as any of its heirs lives.
 
     Attributes:
       restarts: how often it was started again.
     """
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, *, grace_s: float, lock: int) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, *, grace_s: float, lock: int | None = None
+    ) -> None:
         self.name = name
         self.log = log
         self.grace_s = grace_s
@@ -49,7 +51,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=_environment(),
                 start_new_session=True,
-                pass_fds=[self._lock],
+                pass_fds=[] if self._lock is None else [self._lock],
             )
         self._swept = False
 

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from learner import Learner
 
 
-def train(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
+def train(experiment: Experiment, folder: Path, stop: StopRequest, source: Path | None = None) -> int:
     """Run the learner to its end, show how it goes, and leave everything in `folder`; the exit code.
 
     A folder with checkpoints in it goes on from the newest.
+
+    Args:
+      source: the experiment file that `experiment` was read from.
 
     Raises:
       UserError: another run goes on in the folder.
@@ -41,7 +44,8 @@ def train(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
         watch = _Watch(experiment, folder)
 
         def on_start(learner: Learner) -> None:
-            begin(folder, experiment, experiment.server.address)  # not before it is known to fit what lies there
+            # Not before it is known to fit what lies there.
+            begin(folder, experiment, experiment.server.address, experiment.learner.unrolls_address, source)
             say(f"waiting for servers at {experiment.learner.unrolls_address}")
             watch.start(learner)
 

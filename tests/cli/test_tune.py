@@ -90,7 +90,7 @@ def test_mistakes_are_told_before_anything_is_measured(place: Workplace) -> None
     text = error(place.corral("tune", "mine.toml", "--plot", "nowhere/tune.png"))
     assert text == "--plot nowhere/tune.png: there is no folder nowhere"
     (place.folder / "run.json").write_text('{"environment": {"id": "CartPole-v1"}}')
-    assert "--write: run.json is no TOML file" in error(place.corral("tune", "run.json", "--write"))
+    assert "run.json is no TOML file" in error(place.corral("tune", "run.json", "--write"))
 
 
 def test_an_environment_that_cannot_be_made_or_stepped_is_told(place: Workplace) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 from tomlkit.items import InlineTable
 
-from corral.bench.recommendation import Setting
 from corral.launch.errors import UserError
 from corral.launch.folder import write_whole
 
@@ -20,46 +20,46 @@ _TABLE = ("server", "batching")
 def check_amendable(path: Path) -> None:
     """Raises `UserError` where `amend` could not write to `path`: said before anything is measured."""
     if path.suffix != ".toml":
-        raise UserError(f"--write: {path} is no TOML file; write the settings into the file that it came from")
+        raise UserError(f"{path} is no TOML file; write the settings into the file that it came from")
     if not os.access(path, os.W_OK):
-        raise UserError(f"--write: {path} cannot be written")
+        raise UserError(f"{path} cannot be written")
 
 
-def amend(path: Path, setting: Setting) -> None:
-    """Put `setting` into the experiment file at `path`, at once or not at all. Raises `UserError` as `amended`."""
+def amend(path: Path, batching: Mapping[str, Any]) -> None:
+    """Put `batching` into the experiment file at `path`, at once or not at all. Raises `UserError` as `amended`."""
     file = path.resolve()  # a link goes on being one
-    text = amended(file.read_bytes().decode(), setting, str(path))
+    text = amended(file.read_bytes().decode(), batching, str(path))
     mode = file.stat().st_mode
     write_whole(file, text.encode())
     file.chmod(mode)
 
 
-def amended(text: str, setting: Setting, name: str) -> str:
-    """The text of an experiment file with `setting` in it. A key that has its value already stays as it is spelt.
+def amended(text: str, batching: Mapping[str, Any], name: str) -> str:
+    """The text of an experiment file with other batching in it. A key that has its value stays as it is spelt.
 
     Args:
+      batching: keys of `[server.batching]` -> values.
       name: the file's, for errors.
 
     Raises:
       UserError: the file's own bucket sizes do not go with it.
     """
-    values = {"timeout_us": setting.timeout_us, "max_size": setting.max_size}
     before = tomllib.loads(text)
     buckets = _at(before, _TABLE).get("buckets")
-    if buckets and buckets[-1] != setting.max_size:
+    largest = batching.get("max_size")
+    if buckets and largest is not None and buckets[-1] != largest:
         raise UserError(
-            f"{name}: the buckets there end at {buckets[-1]}, not at max_size = {setting.max_size}: "
-            "change both yourself"
+            f"{name}: the buckets there end at {buckets[-1]}, not at max_size = {largest}: change both yourself"
         )
     document = tomlkit.parse(text)
     table = _made(document)
-    for key, value in values.items():
+    for key, value in batching.items():
         if table.get(key) != value:
             table[key] = value
     after = tomlkit.dumps(document)
-    wanted = before | {"server": before.get("server", {}) | {"batching": _at(before, _TABLE) | values}}
+    wanted = before | {"server": before.get("server", {}) | {"batching": _at(before, _TABLE) | dict(batching)}}
     if tomllib.loads(after) != wanted:
-        lines = ", ".join(f"{key} = {value}" for key, value in values.items())
+        lines = ", ".join(f"{key} = {tomlkit.item(value).as_string()}" for key, value in batching.items())
         raise UserError(f"{name}: its tables are written in a way that cannot be edited; put there: {lines}")
     return after
 

@@ -1,0 +1,75 @@
+"""What the page changes: settings of a running server, commands to both sides, and the experiment file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from corral.dashboard.sources import Source
+from corral.launch.amendment import amend, check_amendable
+from corral.launch.errors import UserError
+from corral.protocol import change_settings
+from corral.protocol.keys import Caller, Role, caller
+from corral.protocol.status import fetch_status, send_command
+
+ACTORS = 100
+"""Actors that the table lists at most."""
+
+_TOWARDS = {"server": Role.SERVER, "learner": Role.LEARNER}
+
+
+class Line:
+    """The way to one source, with an operator's keys where there are any. Every call waits for its answer.
+
+    Args:
+      keys: the folder of this machine's keys; None where the source has none.
+
+    Raises:
+      KeysError: there is no operator's key in the folder, or it cannot be used.
+    """
+
+    def __init__(self, source: Source, keys: str | None) -> None:
+        self._source = source
+        self._keys: dict[str, Caller | None] = {
+            source.addresses[role]: caller(keys, Role.OPERATOR, towards=_TOWARDS[role]) for role in source.addresses
+        }
+
+    def fetch(self, address: str, timeout_s: float) -> dict[str, Any] | None:
+        """The figures of whoever answers at `address`, a server's table of actors among them."""
+        return fetch_status(address, timeout_s, keys=self._keys.get(address), actors=ACTORS)
+
+    def set(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Change settings of the server, by their dotted keys; its figures after that.
+
+        Raises:
+          UserError, ProtocolError: it does not answer, or refuses, and why.
+        """
+        return self._told("server", lambda address, keys: change_settings(address, settings, keys=keys))
+
+    def command(self, role: str, name: str) -> dict[str, Any]:
+        """Tell "server" or "learner" to do something once; its figures after that. Raises as `set`."""
+        return self._told(role, lambda address, keys: send_command(address, name, keys=keys))
+
+    def write(self, batching: Mapping[str, Any]) -> str:
+        """Put settings into the experiment file, and say so.
+
+        Args:
+          batching: keys of `[server.batching]` -> values.
+
+        Raises:
+          UserError: there is no such file, or it cannot be changed.
+          OSError: it cannot be written.
+        """
+        file = self._source.file
+        if file is None:
+            raise UserError("no experiment file is known here: name it with --file")
+        check_amendable(file)
+        amend(file, batching)
+        return f"{', '.join(f'{key} = {value}' for key, value in batching.items())} written to {file}"
+
+    def _told(self, role: str, tell: Callable[[str, Caller | None], dict[str, Any] | None]) -> dict[str, Any]:
+        address = self._source.addresses[role]
+        figures = tell(address, self._keys.get(address))
+        if figures is None:
+            raise UserError(f"the {role} at {address} does not answer")
+        return figures
