@@ -159,6 +159,11 @@ class InferenceServer:
         """What the served agent takes and gives."""
         return self._spec
 
+    @property
+    def policy_version(self) -> int | None:
+        """The policy version that acts; None before any. From any thread."""
+        return self._engine.version if self._engine.ready else None
+
     def warm(self, progress: Callable[[int, int], Any] = lambda done, total: None) -> None:
         """Compile and run every bucket once. Until then nobody is answered."""
         self._engine.warm(progress)

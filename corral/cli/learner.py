@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import ExperimentFile, Folder, Insecure, Keys, MetricsPort, Overrides, Seed, with_options
+from corral.cli.options import (
+    ExperimentFile,
+    Folder,
+    Insecure,
+    Keys,
+    LogFormat,
+    MetricsPort,
+    Overrides,
+    Seed,
+    Verbose,
+    choose_logs,
+    with_options,
+)
 
 
 def learner(
@@ -28,6 +40,8 @@ def learner(
             "from the newest, so that it can be started again after a crash.",
         ),
     ] = None,
+    verbose: Verbose = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Start the learner of a run: servers bring it unrolls and fetch weights from it.
 
@@ -41,12 +55,13 @@ def learner(
 
     from corral.launch.experiment import load_experiment
     from corral.launch.folder import make_run_folder
-    from corral.launch.logs import log_to_stderr
+    from corral.launch.logs import know, log_to_stderr
     from corral.launch.quiet import import_keras
     from corral.launch.threads import choose_threads_for
     from corral.launch.training import train
 
-    log_to_stderr()
+    choose_logs(verbose, log_format)
+    log_to_stderr("learner")
     options = {
         "learner.unrolls_address": unrolls_address,
         "learner.weights_address": weights_address,
@@ -57,6 +72,7 @@ def learner(
         "run.folder": folder,
     }
     loaded = load_experiment(experiment, with_options(overrides, options))
+    know(run=loaded.run.name)
     choose_threads_for(loaded)
     import_keras()
     raise typer.Exit(train(loaded, run_folder or make_run_folder(loaded), stop))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -65,6 +66,16 @@ MetricsPort: TypeAlias = Annotated[
         help="Override metrics.port: where Prometheus finds /metrics, /livez and /readyz (docs/metrics.md)."
     ),
 ]
+Verbose: TypeAlias = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Log more: also what is refused, dropped and sent again.")
+]
+LogFormat: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="plain|json",
+        help="How lines of the log look. The environment can say the same: CORRAL_LOG_FORMAT=json.",
+    ),
+]
 Keys: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -104,6 +115,17 @@ def bucket_sizes(text: str) -> list[int]:
         return [int(size) for size in text.split(",")]
     except ValueError:
         raise UserError(f"--buckets {text}: must be batch sizes, such as 1,8,48") from None
+
+
+def choose_logs(verbose: bool, log_format: str | None) -> None:
+    """Let this process and those that it starts log as the options say. Raises `UserError`."""
+    from corral.launch.logs import FORMAT, LEVEL, form_and_level
+
+    if verbose:
+        os.environ[LEVEL] = "debug"
+    if log_format is not None:
+        os.environ[FORMAT] = log_format
+    form_and_level()  # better to fail now than in every process
 
 
 def with_options(overrides: list[str] | None, options: dict[str, Any]) -> list[str]:

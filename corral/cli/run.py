@@ -11,12 +11,15 @@ import typer
 from corral.cli.options import (
     Buckets,
     Folder,
+    LogFormat,
     MaxSize,
     MetricsPort,
     Overrides,
     Seed,
     TimeoutUs,
+    Verbose,
     batching_options,
+    choose_logs,
     with_options,
 )
 
@@ -46,6 +49,8 @@ def run(
     buckets: Buckets = None,
     metrics_port: MetricsPort = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines, even on a terminal.")] = False,
+    verbose: Verbose = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Train on this machine: starts a server, a learner and actors, and ends them all.
 
@@ -62,6 +67,7 @@ def run(
     if experiment is None and resume is None:
         raise UserError("name an experiment file, such as examples/cartpole.toml, or --resume and a run's folder")
     require("keras", "gymnasium")
+    choose_logs(verbose, log_format)
     options = {
         "run.seed": seed,
         "run.folder": folder,

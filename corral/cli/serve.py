@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import Buckets, Insecure, Keys, MetricsPort, bucket_sizes, timeout
+from corral.cli.options import (
+    Buckets,
+    Insecure,
+    Keys,
+    LogFormat,
+    MetricsPort,
+    Verbose,
+    bucket_sizes,
+    choose_logs,
+    timeout,
+)
 
 
 def serve(
@@ -35,6 +45,8 @@ def serve(
             help="Rows with NaN or infinity: refuse answers with an error, pass gives them to the model.",
         ),
     ] = "refuse",
+    verbose: Verbose = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Serve a saved Keras model: `PolicyClient(address).infer(rows)` from any number of threads and processes."""
     from corral.launch.stopping import StopRequest
@@ -55,7 +67,8 @@ def serve(
     from corral.telemetry import Board
     from inference_server.settings import BatchingSettings, ServerSettings
 
-    log_to_stderr()
+    choose_logs(verbose, log_format)
+    log_to_stderr("server")
     try:
         sizes = () if buckets is None else tuple(bucket_sizes(buckets))
         batching = BatchingSettings(timeout_us=timeout(timeout_us), max_size=max_size, buckets=sizes)

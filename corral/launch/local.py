@@ -17,6 +17,7 @@ from corral.launch.folder import LOGS, RESULT, begin, hold, make_run_folder
 from corral.launch.interrupts import Interrupts
 from corral.launch.lifeline import grace_of
 from corral.launch.log_watch import LogWatch
+from corral.launch.logs import log_to_file
 from corral.launch.poller import Fetch, StatusPoller
 from corral.launch.processes import Child, describe_exit, end
 from corral.launch.progress import Progress
@@ -125,12 +126,15 @@ class LocalRun:
             self._folder = resume or make_run_folder(experiment)
             self._lock = hold(self._folder)
             self._undo = begin(self._folder, experiment, local.server.address)
+            log = self._folder / LOGS / "launcher.log"
+            log_to_file(log, "launcher", run=self._folder.name)
         except BaseException:
             shutil.rmtree(self._sockets, ignore_errors=True)
             raise
         self._children = self._make_children(commands)
         self._evaluations = Evaluations(self._folder)
-        self._logs = {name: LogWatch(child.log) for name, child in self._children.items()}
+        logs = {"launcher": log} | {name: child.log for name, child in self._children.items()}
+        self._logs = {name: LogWatch(path) for name, path in logs.items()}
         addresses = {"server": local.server.address, "learner": local.learner.unrolls_address}
         self._poller = StatusPoller(addresses, fetch)
 
@@ -217,10 +221,10 @@ class LocalRun:
             return learner_outcome(code, self._experiment.run)
         if code == USER_ERROR:
             return Outcome(USER_ERROR, "failed", _told(child) or _crash(child, code))
-        words = child.last_lines(1) if code >= 0 else []
+        words = child.last_words() if code >= 0 else ""
         if not child.restart():
             return Outcome(1, "failed", _crash(child, code))
-        last = f": {words[0].strip()}" if words else ""
+        last = f": {words}" if words else ""
         view.note(f"{child.name} ended ({describe_exit(code)}) and was started again; see {child.log}{last}")
         return None
 

@@ -35,7 +35,7 @@ def train(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
       AddressError, CheckpointError: see `Learner`.
     """
     with hold(folder):
-        log_to_file(folder / LOGS / "learner.log")
+        log_to_file(folder / LOGS / "learner.log", "learner", run=folder.name)
         say(f"everything goes to {folder}")
         watch = _Watch(experiment, folder)
 
