@@ -39,6 +39,7 @@ from corral.protocol.unrolls import unroll_spec
 from corral.protocol.waker import Waker
 from corral.telemetry import Board
 from corral.telemetry.board import Samples
+from corral.telemetry.tracer import span
 from inference_server.engine import Engine
 from inference_server.frontend import Frontend
 from inference_server.infer_service import InferService
@@ -237,9 +238,14 @@ class InferenceServer:
         waits = [longest_s, *(service.wait_s() for service in self._services)]
         # select, since zmq's own poll counts in whole milliseconds and timeouts are given in microseconds.
         timeout = min(wait for wait in waits if wait is not None)
-        select.select([self._frontend.fileno, self._waker.fileno()], [], [], timeout)
+        self._nap(timeout)
         self._waker.clear()
 
+    @span("wait")
+    def _nap(self, timeout_s: float) -> None:
+        select.select([self._frontend.fileno, self._waker.fileno()], [], [], timeout_s)
+
+    @span("receive")
     def _receive_some(self, most_effort: float = MOST_EFFORT) -> None:
         """Read what has come: until nothing waits, or it was effort enough."""
         effort = 0

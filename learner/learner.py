@@ -19,12 +19,14 @@ from corral.protocol.unrolls import unroll_spec
 from corral.protocol.weights import check_finite
 from corral.telemetry import Board, Histogram
 from corral.telemetry.catalogue import SECONDS
+from corral.telemetry.tracer import span
 from learner import checkpoints
 from learner.checkpoints import REPLAY, Checkpoint, CheckpointError
 from learner.feed import Feed, FreshFeed, ReplayFeed
 from learner.policy_file import save_policy
 from learner.progress import Progress
 from learner.random_state import random_state, restore_random_state
+from learner.replay import Sample
 from learner.settings import LearnerSettings
 from learner.unroll_source import Account, Position, UnrollSource
 from learner.weight_publisher import WeightPublisher
@@ -243,7 +245,7 @@ class Learner:
         if sample is None or self.progress.solved:
             return
         self.progress.policy_version = self._publisher.version
-        metrics, priorities = self._trainer.step(sample.unroll, sample.weights)
+        metrics, priorities = self._learn(sample)
         self._feed.learned(sample, priorities)
         self.progress.add_training_step(sample.unroll, metrics)
         if metrics["finite"]:
@@ -255,6 +257,10 @@ class Learner:
         self._step_s.observe(self._clock() - fed)
         if self._clock() - self._saved_at >= self._settings.checkpoint_every_s:
             self._save()
+
+    @span("train step", work=True)
+    def _learn(self, sample: Sample) -> tuple[Mapping[str, float], np.ndarray | None]:
+        return self._trainer.step(sample.unroll, sample.weights)
 
     def _show(self, now: float) -> None:
         if self._board is None or now - self._shown_at < SHOW_EVERY_S:
@@ -304,6 +310,7 @@ class Learner:
         self.progress.add_episodes(position.episodes)
         return position
 
+    @span("publish")
     def _publish(self) -> None:
         try:
             self.progress.policy_version = self._publisher.publish(self._trainer.weights())
@@ -311,6 +318,7 @@ class Learner:
             self._roll_back(error.text)
             self._publish()
 
+    @span("checkpoint")
     def _save(self) -> None:
         """Write a checkpoint; a disk that is full costs the checkpoint, never the training.
 

@@ -14,8 +14,11 @@ from corral.cli.options import (
     MetricsPort,
     Overrides,
     Seed,
+    Trace,
     Verbose,
     choose_logs,
+    trace_file,
+    trace_seconds,
     with_options,
 )
 
@@ -47,6 +50,7 @@ def actor(
         Path | None,
         typer.Option(metavar="FILE", help="A file that exists while this actor has a session: for health checks."),
     ] = None,
+    trace: Trace = None,
     verbose: Verbose = False,
     log_format: LogFormat = None,
 ) -> None:
@@ -59,10 +63,12 @@ def actor(
     from corral.launch.experiment import load_experiment
     from corral.launch.logs import know, log_to_stderr
     from corral.launch.readiness import ready_mark
+    from corral.launch.recorder import recording
     from corral.launch.roles import run_actor
     from corral.launch.whereabouts import find_server
 
     choose_logs(verbose, log_format)
+    trace_s = trace_seconds(trace)
     log_to_stderr("actor")
     address = find_server(server) if server else None
     options = {
@@ -74,5 +80,6 @@ def actor(
     }
     loaded = load_experiment(experiment, with_options(overrides, options))
     know(run=loaded.run.name)
-    code = run_actor(loaded, stop, first_environment=first_environment, on_session=ready_mark(ready_file))
+    with recording("actor", trace_file("actor"), trace_s):
+        code = run_actor(loaded, stop, first_environment=first_environment, on_session=ready_mark(ready_file))
     raise typer.Exit(code)

@@ -16,8 +16,10 @@ from corral.cli.options import (
     MetricsPort,
     Overrides,
     Seed,
+    Trace,
     Verbose,
     choose_logs,
+    trace_seconds,
     with_options,
 )
 
@@ -40,6 +42,7 @@ def learner(
             "from the newest, so that it can be started again after a crash.",
         ),
     ] = None,
+    trace: Trace = None,
     verbose: Verbose = False,
     log_format: LogFormat = None,
 ) -> None:
@@ -57,10 +60,12 @@ def learner(
     from corral.launch.folder import make_run_folder
     from corral.launch.logs import know, log_to_stderr
     from corral.launch.quiet import import_keras
+    from corral.launch.recorder import TRACE, recording
     from corral.launch.threads import choose_threads_for
     from corral.launch.training import train
 
     choose_logs(verbose, log_format)
+    trace_s = trace_seconds(trace)
     log_to_stderr("learner")
     options = {
         "learner.unrolls_address": unrolls_address,
@@ -75,4 +80,7 @@ def learner(
     know(run=loaded.run.name)
     choose_threads_for(loaded)
     import_keras()
-    raise typer.Exit(train(loaded, run_folder or make_run_folder(loaded), stop))
+    where = run_folder or make_run_folder(loaded)
+    with recording("learner", where / TRACE, trace_s):
+        code = train(loaded, where, stop)
+    raise typer.Exit(code)

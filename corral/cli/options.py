@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
+
+LONGEST_TRACE_S = 600.0
 
 ExperimentFile: TypeAlias = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT", help="The experiment file, such as examples/cartpole.toml.")
@@ -76,6 +79,14 @@ LogFormat: TypeAlias = Annotated[
         help="How lines of the log look. The environment can say the same: CORRAL_LOG_FORMAT=json.",
     ),
 ]
+Trace: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="10s",
+        help="Record what every thread does when, for so long from the first work on, as a trace that "
+        "https://ui.perfetto.dev opens (docs/watching.md).",
+    ),
+]
 Keys: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -105,6 +116,24 @@ def timeout(text: str) -> int | Literal["auto"]:
         return int(text)
     except ValueError:
         raise UserError(f"--timeout-us {text}: must be whole microseconds, such as 500, or auto") from None
+
+
+def trace_seconds(text: str | None) -> float | None:
+    """The seconds that `--trace` names: 10s, 500ms, 1m or 10. Raises `UserError` for anything else."""
+    from corral.launch.errors import UserError
+
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|)", text.strip())
+    seconds = float(found[1]) * {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0}[found[2]] if found else 0.0
+    if not 0 < seconds <= LONGEST_TRACE_S:
+        raise UserError(f"--trace {text}: must be a time of up to {LONGEST_TRACE_S:g} s, such as 10s")
+    return seconds
+
+
+def trace_file(role: str) -> Path:
+    """Where the trace of a process by hand goes that has no folder of its own."""
+    return Path(f"trace-{role}-{os.getpid()}.json.gz")
 
 
 def bucket_sizes(text: str) -> list[int]:

@@ -17,9 +17,11 @@ from corral.cli.options import (
     Overrides,
     Seed,
     TimeoutUs,
+    Trace,
     Verbose,
     batching_options,
     choose_logs,
+    trace_seconds,
     with_options,
 )
 
@@ -49,6 +51,7 @@ def run(
     buckets: Buckets = None,
     metrics_port: MetricsPort = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines, even on a terminal.")] = False,
+    trace: Trace = None,
     verbose: Verbose = False,
     log_format: LogFormat = None,
 ) -> None:
@@ -66,6 +69,7 @@ def run(
         raise UserError("name an experiment file or --resume and a run's folder, not both: a run has its own")
     if experiment is None and resume is None:
         raise UserError("name an experiment file, such as examples/cartpole.toml, or --resume and a run's folder")
+    trace_s = trace_seconds(trace)
     require("keras", "gymnasium")
     choose_logs(verbose, log_format)
     options = {
@@ -80,7 +84,7 @@ def run(
         check_resumable(resume)
     assert file is not None
     loaded = load_experiment(file, with_options(overrides, options))
-    raise typer.Exit(run_locally(loaded, resume=resume, summary=summary, plain=plain))
+    raise typer.Exit(run_locally(loaded, resume=resume, summary=summary, plain=plain, trace_s=trace_s))
 
 
 def require(*modules: str) -> None:

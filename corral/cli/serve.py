@@ -13,10 +13,13 @@ from corral.cli.options import (
     Keys,
     LogFormat,
     MetricsPort,
+    Trace,
     Verbose,
     bucket_sizes,
     choose_logs,
     timeout,
+    trace_file,
+    trace_seconds,
 )
 
 
@@ -45,6 +48,7 @@ def serve(
             help="Rows with NaN or infinity: refuse answers with an error, pass gives them to the model.",
         ),
     ] = "refuse",
+    trace: Trace = None,
     verbose: Verbose = False,
     log_format: LogFormat = None,
 ) -> None:
@@ -58,6 +62,7 @@ def serve(
     from corral.launch.errors import UserError
     from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
+    from corral.launch.recorder import recording
     from corral.launch.roles import exported, saved_agent
     from corral.launch.roles import serve as serve_until_stopped
     from corral.launch.scheduling import wake_without_preempting
@@ -68,6 +73,7 @@ def serve(
     from inference_server.settings import BatchingSettings, ServerSettings
 
     choose_logs(verbose, log_format)
+    trace_s = trace_seconds(trace)
     log_to_stderr("server")
     try:
         sizes = () if buckets is None else tuple(bucket_sizes(buckets))
@@ -90,6 +96,6 @@ def serve(
 
     board = Board()
     server = InferenceServer(settings, lambda: saved_agent(policy), seed=0, learner=None, keys=keys, board=board)
-    with exported(metrics, board, "server"):
+    with recording("server", trace_file("server"), trace_s), exported(metrics, board, "server"):
         code = serve_until_stopped(server, stop, lambda: say(f"serving {policy} at {server.address}"))
     raise typer.Exit(code)

@@ -16,9 +16,12 @@ from corral.cli.options import (
     MetricsPort,
     Overrides,
     TimeoutUs,
+    Trace,
     Verbose,
     batching_options,
     choose_logs,
+    trace_file,
+    trace_seconds,
     with_options,
 )
 
@@ -33,6 +36,7 @@ def server(
     timeout_us: TimeoutUs = None,
     max_size: MaxSize = None,
     buckets: Buckets = None,
+    trace: Trace = None,
     verbose: Verbose = False,
     log_format: LogFormat = None,
 ) -> None:
@@ -46,11 +50,13 @@ def server(
     from corral.launch.experiment import load_experiment
     from corral.launch.logs import know, log_to_stderr
     from corral.launch.quiet import import_keras
+    from corral.launch.recorder import recording
     from corral.launch.roles import run_server
     from corral.launch.threads import choose_threads_for
     from corral.launch.view import say
 
     choose_logs(verbose, log_format)
+    trace_s = trace_seconds(trace)
     log_to_stderr("server")
     options = {
         "server.address": address,
@@ -63,4 +69,6 @@ def server(
     know(run=loaded.run.name)
     choose_threads_for(loaded)
     import_keras()
-    raise typer.Exit(run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}")))
+    with recording("server", trace_file("server"), trace_s):
+        code = run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}"))
+    raise typer.Exit(code)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from corral.launch.leaving import leave
 from corral.launch.lifeline import grace_of, sweep, watch
 from corral.launch.logs import log_to_stderr
+from corral.launch.recorder import Recorder
+from corral.launch.run_trace import obey
 from corral.launch.stopping import StopRequest
 from corral.launch.workdir import put_working_directory_on_path
 from inference_server.settings import MOST_DRAIN_S
@@ -43,9 +45,16 @@ def main(arguments: list[str]) -> int:
         nonlocal lost
         lost = True
 
+    recorders: list[Recorder] = []
+
+    def on_line(line: str) -> None:
+        if recorder := obey(line, " ".join([role, *(number if role == "actor" else [])])):
+            recorders.append(recorder)
+
     stop = StopRequest(last_act=clean)
     stop.install()
-    watch(stop, on_lost, grace_of(role, MOST_DRAIN_S))  # the experiment, which says how long, is not read yet
+    # The experiment, which says how long the grace is, is not read yet.
+    watch(stop, on_lost, grace_of(role, MOST_DRAIN_S), on_line=on_line)
     put_working_directory_on_path()
     named = int(number[0]) if role == "actor" and number else None
     log_to_stderr(role, run=Path(run_folder).name, actor=named, owns_stderr=True)
@@ -55,6 +64,8 @@ def main(arguments: list[str]) -> int:
         log.critical("this process ends by a defect: %s: %s", type(error).__name__, error, exc_info=True)
         return 1
     finally:
+        for recorder in recorders:
+            recorder.close()
         clean()
 
 

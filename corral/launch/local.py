@@ -21,9 +21,10 @@ from corral.launch.logs import log_to_file
 from corral.launch.poller import Fetch, StatusPoller
 from corral.launch.processes import Child, describe_exit, end
 from corral.launch.progress import Progress
+from corral.launch.run_trace import RunTrace
 from corral.launch.sockets import local_addresses, make_socket_folder
 from corral.launch.summary import Outcome, conclude, learner_outcome
-from corral.launch.view import View, open_view
+from corral.launch.view import View, open_view, say
 from corral.launch.watcher import PERIOD_S, Watcher
 
 _PATIENCE_S = 0.02
@@ -77,6 +78,7 @@ def run_locally(
     commands: Commands = child_command,
     fetch: Fetch | None = None,
     companion: Companion | None = None,
+    trace_s: float | None = None,
 ) -> int:
     """Run an experiment to its end and return the exit code: 0 solved (or no target, and the step limit
     reached), 1 not solved or a process failed, 2 the user can mend it, 128 + n after signal n.
@@ -90,6 +92,7 @@ def run_locally(
       commands: what starts each process.
       fetch: how to ask server and learner for their figures.
       companion: told of the processes, and asked at every look at them; a run that it ends counts as stopped.
+      trace_s: seconds of which to record a trace, from the first training step on; None records none.
 
     Raises:
       OSError: the run's folder or the summary's cannot be made.
@@ -101,7 +104,7 @@ def run_locally(
             pass  # better to fail now than when all is done
     # From here on there are things to take away again, whatever signal comes.
     with Interrupts() as interrupts:
-        return LocalRun(experiment, resume, commands, fetch, interrupts, companion).run(summary, plain)
+        return LocalRun(experiment, resume, commands, fetch, interrupts, companion, trace_s).run(summary, plain)
 
 
 class LocalRun:
@@ -115,6 +118,7 @@ class LocalRun:
         fetch: Fetch | None,
         interrupts: Interrupts,
         companion: Companion | None = None,
+        trace_s: float | None = None,
     ) -> None:
         self._experiment = experiment
         self._companion = companion
@@ -135,6 +139,7 @@ class LocalRun:
         self._evaluations = Evaluations(self._folder)
         logs = {"launcher": log} | {name: child.log for name, child in self._children.items()}
         self._logs = {name: LogWatch(path) for name, path in logs.items()}
+        self._trace = RunTrace(self._folder, trace_s)
         addresses = {"server": local.server.address, "learner": local.learner.unrolls_address}
         self._poller = StatusPoller(addresses, fetch)
 
@@ -152,6 +157,8 @@ class LocalRun:
         finally:
             watcher.view.close()
             self._end()
+            if text := self._trace.end():
+                say(text)
         watcher.end(progress)
         if outcome.code == USER_ERROR:
             self._undo()
@@ -191,7 +198,10 @@ class LocalRun:
                 return Outcome(0, "finished")
             if time.monotonic() >= due:
                 self._tell_of_resumption(watcher.view)
-                watcher.tell(self._progress(time.monotonic() - process_started()))
+                progress = self._progress(time.monotonic() - process_started())
+                watcher.tell(progress)
+                if text := self._trace.look(self._children, progress):
+                    watcher.view.note(text)
                 self._show_errors(watcher.view)
                 for text in self._evaluations.news():
                     watcher.view.note(text)

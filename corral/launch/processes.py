@@ -93,6 +93,13 @@ class Child:
         if self._process is not None:
             self._process.send_signal(number)
 
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input, which its lifeline reads; nothing where it does not live."""
+        if self._process is not None and self._process.stdin is not None and self.alive:
+            with contextlib.suppress(OSError):
+                self._process.stdin.write(line.encode() + b"\n")
+                self._process.stdin.flush()
+
     def kill(self) -> None:
         """End it and everything that it started in its group, at once, and take away its pipe."""
         if self._process is None or self._swept:
@@ -102,7 +109,8 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(OSError):  # what it was told last, and never read
+                self._process.stdin.close()
 
     def last_lines(self, count: int = 15) -> list[str]:
         """The end of its log, for a person."""
