@@ -27,6 +27,7 @@ from learner.policy_file import save_policy
 from learner.progress import Progress
 from learner.random_state import random_state, restore_random_state
 from learner.replay import Sample
+from learner.returns_file import ReturnsFile
 from learner.settings import LearnerSettings
 from learner.unroll_source import Account, Position, UnrollSource
 from learner.weight_publisher import WeightPublisher
@@ -130,6 +131,7 @@ class Learner:
         self._trainer = load_backend().Trainer(agent, optimizer)
         before, replayed = self._restore()
         self._steps_before = self.progress.env_steps
+        self._returns = ReturnsFile(folder, self.progress.episodes)
         self._accepted_before, self._lost_before = self.progress.steps_accepted, self.progress.steps_lost
         self.progress.policy_version = int(before.get("policy_version", 0))
         self._publisher = WeightPublisher(
@@ -171,6 +173,7 @@ class Learner:
             elif not (self._folder / POLICY_FILE).exists():
                 self._save_policy()  # the life before was killed, and another target makes this the end
         finally:
+            self._returns.write()
             self.close()
         progress = self.progress
         policy = self._folder / POLICY_FILE
@@ -266,6 +269,7 @@ class Learner:
         if self._board is None or now - self._shown_at < SHOW_EVERY_S:
             return
         self._shown_at = now
+        self._returns.write()
         self._board.show(
             {
                 **self.progress.samples(),
@@ -308,6 +312,7 @@ class Learner:
         self.progress.steps_accepted = self._accepted_before + position.steps_accepted
         self.progress.steps_lost = self._lost_before + position.steps_lost
         self.progress.add_episodes(position.episodes)
+        self._returns.add((value for value, _ in position.episodes), self.progress.episodes)
         return position
 
     @span("publish")
