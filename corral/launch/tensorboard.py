@@ -34,8 +34,10 @@ class TensorBoard:
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.summary import hparams
 
-        (folder / TENSORBOARD).mkdir(exist_ok=True)
-        self._writer = EventsWriter(str(folder / TENSORBOARD / "events"))
+        place = folder / TENSORBOARD
+        place.mkdir(exist_ok=True)
+        # A name of its own: the time in it counts in seconds, and two lives of a run may begin within one.
+        self._writer = EventsWriter(str(place / "events"), f".{sum(1 for _ in place.iterdir()):04}")
         chosen = hyperparameters(read_json(folder / EXPERIMENT))
         # How a run ended is not told: it may go on.
         experiment, start, _ = hparams(chosen, dict.fromkeys(_METRICS))
