@@ -39,6 +39,7 @@ from corral.protocol import (
 from corral.protocol.keys import Caller
 from corral.protocol.limits import MAX_HOST
 from corral.protocol.tensors import check_rows, to_frame
+from corral.telemetry.tracer import span
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +170,7 @@ class ActorSession:
         self._output = spec_from_wire(welcome.output)
         self._keep_alive(welcome.lease_s)
 
+    @span("wait for answer", lambda action, session, rows: {"rows": len(action), "version": session.policy_version})
     def step(self, rows: Rows) -> np.ndarray:
         """Send rows and wait for their actions, `[n, ...]`.
 

@@ -18,6 +18,7 @@ from actor_client.settings import EnvironmentSettings
 from actor_client.spaces import action_spec, flatten, observation_spec
 from corral.protocol import RowFlags, Spec, TensorSpec
 from corral.protocol.specs import mismatch
+from corral.telemetry.tracer import span
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ class SingleGroup:
         self.observation = _observation(self._space)
         self.action = _action(environments[0].action_space)
 
+    @span("environment reset")
     def reset(self, seeds: list[int] | None) -> Rows:
         observation = self._empty(self.size)
         for index, environment in enumerate(self._environments):
@@ -122,6 +124,7 @@ class SingleGroup:
             self._put(observation, index, value)
         return _first_rows(observation, self.size)
 
+    @span("environment step", lambda rows, *_: {"rows": len(rows.environment)}, work=True)
     def step(self, environment: np.ndarray, action: np.ndarray) -> Rows:
         count = len(environment)
         observation = self._empty(count)
@@ -180,12 +183,14 @@ class VectorGroup:
         self._all = np.arange(self.size, dtype=np.uint16)
         self._forget()
 
+    @span("environment reset")
     def reset(self, seeds: list[int] | None) -> Rows:
         self._forget()
         # A native vector environment takes one seed for all; gymnasium's own count up from it.
         value, _ = self._environment.reset(seed=seeds[0] if seeds else None)
         return _first_rows(flatten(self._space, value), self.size)
 
+    @span("environment step", lambda rows, *_: {"rows": len(rows.environment)}, work=True)
     def step(self, environment: np.ndarray, action: np.ndarray) -> Rows:
         self._actions[environment] = action
         rows = self._way(*self._step())

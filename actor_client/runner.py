@@ -115,6 +115,8 @@ def run_actor(
                     sheet.acts(0)
                     rows = watchdog.call(group.reset, None)
                     continue
+                if board is not None:
+                    board.policy_version = session.policy_version
                 sheet.acts(len(rows.environment))
                 rows = watchdog.call(group.step, rows.environment, action)
         except UnansweredError:

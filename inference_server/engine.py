@@ -13,6 +13,7 @@ from corral.agents import Agent, load_backend
 from corral.protocol import Spec
 from corral.telemetry import Histogram
 from corral.telemetry.catalogue import SECONDS
+from corral.telemetry.tracer import span
 
 Leaves = dict[str, np.ndarray]
 
@@ -101,6 +102,7 @@ class Engine:
         """The bucket that `rows` rows are padded to."""
         return self._padded[rows]
 
+    @span("compute", lambda result, engine, rows, *_: {"rows": rows, "padded": engine.padded(rows)})
     def act(
         self,
         rows: int,
@@ -154,7 +156,7 @@ class Engine:
             if self._closed:
                 return False
             self._flipped.clear()
-        self._replicas[1 - self._active].load(weights)
+        self._load(weights)
         with self._lock:
             self._offered, self._offered_at = (epoch, version), self._clock()
             if self._closed:
@@ -165,6 +167,10 @@ class Engine:
             taken, self._offered = self._offered is None, None
         return taken
 
+    @span("load weights")
+    def _load(self, weights: Mapping[str, np.ndarray]) -> None:
+        self._replicas[1 - self._active].load(weights)
+
     def close(self) -> None:
         """Nobody will flip any more: let go whoever waits in `offer`."""
         with self._lock:
@@ -173,8 +179,10 @@ class Engine:
 
     def flip(self) -> bool:
         """Take up offered weights, if any; called between two batches. Whether there were any."""
-        if self._offered is None:
-            return False
+        return self._offered is not None and self._swap()
+
+    @span("weight swap", lambda swapped, engine: {"version": engine.version})
+    def _swap(self) -> bool:
         with self._lock:
             if self._offered is None:
                 return False

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from corral.protocol import HEADER_BYTES, ErrorCode, Header, MessageType, ProtocolError
+from corral.telemetry.tracer import span
 from inference_server.answers import Answers
 from inference_server.batch import Batch, Request
 from inference_server.batcher import Reason
@@ -76,12 +77,14 @@ class InferService(Service[Leaves]):
         """Seconds until `due` changes by time alone."""
         return self._queue.batcher.wait_s()
 
+    @span("act")
     def _act(self, batch: Batch) -> Leaves:
         outputs, _ = self._engine.act(
             batch.rows, batch.observation, self._state, self._first, self._noise, self._greedy
         )
         return outputs
 
+    @span("deliver")
     def _deliver(self, batch: Batch, result: Leaves) -> None:
         answers = Answers(MessageType.OUTPUTS, result, list(self._spec.outputs), self._engine.version)
         for request in batch.requests:

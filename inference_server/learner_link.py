@@ -37,6 +37,7 @@ from corral.protocol.sparing_log import SparingLog
 from corral.protocol.tensors import to_frame
 from corral.protocol.waker import Waker
 from corral.protocol.weights import unpack_weights
+from corral.telemetry.tracer import span
 from inference_server.outbox import Outbox, Parcel
 
 log = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ class LearnerLink(threading.Thread):
                 poller.register(source, zmq.POLLIN)
         try:
             while not self._stopping:
-                ready = dict(poller.poll(self._longest_nap_ms()))
+                ready = self._nap(poller)
                 self.waker.clear()
                 broken = self._breaks is not None and self._breaks in ready
                 if self._unrolls is not None and (self._unrolls in ready or broken):
@@ -166,6 +167,10 @@ class LearnerLink(threading.Thread):
     def _open(self, address: str) -> zmq.Socket:
         # A short queue: every resend copies, and a learner that reads nothing must not fill this memory.
         return open_dealer(self._context, address, self._keys, queued_out=QUEUED_PARCELS)
+
+    @span("wait")
+    def _nap(self, poller: zmq.Poller) -> dict:
+        return dict(poller.poll(self._longest_nap_ms()))
 
     def _greet(self) -> None:
         now = time.monotonic()
@@ -207,6 +212,7 @@ class LearnerLink(threading.Thread):
             return 100
         return max(1, math.ceil((self._next_parcel - time.monotonic()) * 1e3))
 
+    @span("send unrolls", lambda _, link, parcel: {"parcel": parcel.sequence, "unrolls": parcel.manifest.unrolls})
     def _send_parcel(self, parcel: Parcel) -> None:
         assert self._unrolls is not None
         head = self._control(MessageType.UNROLLS, parcel.sequence, parcel.manifest)
@@ -221,6 +227,7 @@ class LearnerLink(threading.Thread):
         except zmq.Again:
             log.debug("the learner's queue is full: will send again")
 
+    @span("receive")
     def _receive(self, socket: zmq.Socket, handle: Callable[[Header, list[memoryview], bytes], None]) -> None:
         for _ in range(TURN_MESSAGES):
             frames = receive_parts(socket)
@@ -304,6 +311,7 @@ class LearnerLink(threading.Thread):
             answer = pack_control(MessageType.ERROR, epoch, version, Failure(error.code, error.text))
         self._send(self._weights, [answer])
 
+    @span("take up weights", lambda taken, link, header, frames: {"version": header.sequence, "taken": taken})
     def _take_up(self, header: Header, frames: list[memoryview]) -> bool:
         """Whether the version acts now. Raises `ProtocolError` (WEIGHTS)."""
         offered, held = (header.session, header.sequence), (self._engine.epoch, self._engine.version)

@@ -43,6 +43,7 @@ from corral.protocol.sparing_log import SparingLog
 from corral.protocol.unrolls import unroll_spec
 from corral.protocol.waker import Waker
 from corral.telemetry import Board
+from corral.telemetry.tracer import span
 from inference_server.engine import Engine
 from inference_server.frontend import Frontend
 from inference_server.infer_service import InferService
@@ -175,6 +176,11 @@ class InferenceServer:
         """What the served agent takes and gives."""
         return self._spec
 
+    @property
+    def policy_version(self) -> int | None:
+        """The policy version that acts; None before any. From any thread."""
+        return self._engine.version if self._engine.ready else None
+
     def warm(self, progress: Callable[[int, int], Any] = lambda done, total: None) -> None:
         """Compile and run every bucket once. Until then nobody is answered."""
         self._engine.warm(progress)
@@ -248,10 +254,15 @@ class InferenceServer:
         waits = [longest_s, *(service.wait_s() for service in self._services)]
         # select, since zmq's own poll counts in whole milliseconds and timeouts are given in microseconds.
         timeout = min(wait for wait in waits if wait is not None)
-        select.select([self._frontend.fileno, self._waker.fileno()], [], [], timeout)
+        self._nap(timeout)
         self._stats.delays.socket_is_empty()  # until just now
         self._waker.clear()
 
+    @span("wait")
+    def _nap(self, timeout_s: float) -> None:
+        select.select([self._frontend.fileno, self._waker.fileno()], [], [], timeout_s)
+
+    @span("receive")
     def _receive_some(self, most_effort: float = MOST_EFFORT) -> None:
         """Read what has come: until nothing waits, or it was effort enough."""
         delays, step = self._stats.delays, self._step

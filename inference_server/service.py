@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from corral.protocol import ErrorCode, ProtocolError
+from corral.telemetry.tracer import span
 from inference_server.batch import Batch, BatchQueue, Request
 from inference_server.batcher import Batcher, Reason
 from inference_server.engine import Engine
@@ -71,19 +72,22 @@ class Service(Generic[Result]):
         while self._queue.batcher.requests:
             self.run(Reason.IDLE)
 
-    def run(self, reason: Reason) -> None:
-        """Compute the first batch and answer it."""
+    @span("batch", lambda rows, service, reason: {"rows": rows, "reason": reason}, work=True)
+    def run(self, reason: Reason) -> int:
+        """Compute the first batch and answer it; its rows."""
         batch = self._queue.take()
         if self._screen is not None and not self._screen.is_clean(batch):
             self._leave_out(batch, self._screen.refusals(batch))
         self._inspect(batch)
-        if batch.rows:
+        rows = batch.rows
+        if rows:
             began = self._clock()
             self._compute(batch)
             self._queue.batcher.computed(batch.rows, self._clock() - began)
             padded_to = self._engine.padded(batch.rows)
             self._stats.batch_left(batch, reason, padded_to, began, gathers=self._queue.batcher.timeout_us > 0)
         self._queue.recycle(batch)
+        return rows
 
     def _inspect(self, batch: Batch) -> None:
         """Refuse what cannot be computed, and leave it out of the batch."""

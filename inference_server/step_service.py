@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from corral.protocol import ENDED, HEADER_BYTES, ROW, ErrorCode, Header, MessageType, ProtocolError, RowFlags
+from corral.telemetry.tracer import span
 from inference_server.answers import Answers
 from inference_server.batch import Batch, Request
 from inference_server.batcher import Reason
@@ -178,6 +179,7 @@ class StepService(Service[Steps]):
         """Seconds until `due` changes by time alone."""
         return None if self._outbox.blocked else self._queue.batcher.wait_s()
 
+    @span("deliver")
     def _deliver(self, batch: Batch, result: Steps) -> None:
         answers = Answers(MessageType.ACTIONS, result.output, REPLY, result.version)
         for request in batch.requests:
@@ -204,6 +206,7 @@ class StepService(Service[Steps]):
         self._keep_books()
         self._ledger.close()
 
+    @span("act")
     def _act(self, batch: Batch) -> Steps:
         rows = batch.rows
         slots, flags = batch.slots[:rows], batch.table["flags"][:rows]

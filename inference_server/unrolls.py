@@ -9,6 +9,7 @@ import numpy as np
 
 from corral.protocol import RowFlags, Spec, StepType
 from corral.protocol.unrolls import Columns, Leaves
+from corral.telemetry.tracer import span
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class UnrollAssembler:
         """Environment steps that no unroll has held yet."""
         return int(self._fresh.sum())
 
+    @span("collect unrolls")
     def append(self, steps: Steps) -> list[Columns]:
         """Take a batch of steps in; the columns that it filled, each with `[length + 1, k, ...]` leaves
         (`state/...`: `[k, ...]`), copied."""

@@ -12,6 +12,7 @@ import numpy as np
 from corral.agents import AgentSpec
 from corral.protocol import StepType
 from corral.protocol.unrolls import Leaves, cut_columns, side_by_side, to_unroll, unroll_spec, unrolls_in
+from corral.telemetry.tracer import span
 from learner.replay import Replay, Sample
 from learner.settings import LearnerSettings
 from learner.unroll_source import UnrollSource
@@ -73,6 +74,7 @@ class FreshFeed:
         self._sample = (np.ones(size, np.float32), np.arange(size))
         self.too_old = 0
 
+    @span("wait for unrolls")
     def next(self) -> Sample | None:
         if not self._max_lag:
             unroll = self._source.next(self._size, WAIT_S)
@@ -142,6 +144,7 @@ class ReplayFeed:
         self._before = 0  # sequences that were put in before drawing began
         log.info("the replay holds %d steps in up to %.1f MB", settings.replay.capacity, self._replay.nbytes / 1e6)
 
+    @span("wait for unrolls")
     def next(self) -> Sample | None:
         owed = self._owed()
         if self._filling or owed < self._slack:

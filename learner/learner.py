@@ -19,12 +19,15 @@ from corral.protocol.unrolls import unroll_spec
 from corral.protocol.weights import check_finite
 from corral.telemetry import Board, Histogram
 from corral.telemetry.catalogue import SECONDS
+from corral.telemetry.tracer import span
 from learner import checkpoints
 from learner.checkpoints import REPLAY, Checkpoint, CheckpointError
 from learner.feed import Feed, FreshFeed, ReplayFeed
 from learner.policy_file import save_policy
 from learner.progress import Progress
 from learner.random_state import random_state, restore_random_state
+from learner.replay import Sample
+from learner.returns_file import ReturnsFile
 from learner.settings import LearnerSettings
 from learner.unroll_source import Account, Position, UnrollSource
 from learner.weight_publisher import WeightPublisher
@@ -133,6 +136,7 @@ class Learner:
         self._trainer = load_backend().Trainer(agent, optimizer)
         before, replayed = self._restore()
         self._steps_before = self.progress.env_steps
+        self._returns = ReturnsFile(folder, self.progress.episodes)
         self._accepted_before, self._lost_before = self.progress.steps_accepted, self.progress.steps_lost
         self.progress.policy_version = int(before.get("policy_version", 0))
         self._publisher = WeightPublisher(
@@ -175,6 +179,7 @@ class Learner:
             elif not (self._folder / POLICY_FILE).exists():
                 self._save_policy()  # the life before was killed, and another target makes this the end
         finally:
+            self._returns.write()
             self.close()
         progress = self.progress
         policy = self._folder / POLICY_FILE
@@ -282,7 +287,7 @@ class Learner:
         if sample is None or self.progress.solved:
             return
         self.progress.policy_version = self._publisher.version
-        metrics, priorities = self._trainer.step(sample.unroll, sample.weights)
+        metrics, priorities = self._learn(sample)
         self._feed.learned(sample, priorities)
         self.progress.add_training_step(sample.unroll, metrics)
         if metrics["finite"]:
@@ -295,10 +300,15 @@ class Learner:
         if self._clock() - self._saved_at >= self._settings.checkpoint_every_s:
             self._save()
 
+    @span("train step", work=True)
+    def _learn(self, sample: Sample) -> tuple[Mapping[str, float], np.ndarray | None]:
+        return self._trainer.step(sample.unroll, sample.weights)
+
     def _show(self, now: float) -> None:
         if self._board is None or now - self._shown_at < SHOW_EVERY_S:
             return
         self._shown_at = now
+        self._returns.write()
         self._board.show(
             {
                 **self.progress.samples(),
@@ -341,8 +351,10 @@ class Learner:
         self.progress.steps_accepted = self._accepted_before + position.steps_accepted
         self.progress.steps_lost = self._lost_before + position.steps_lost
         self.progress.add_episodes(position.episodes)
+        self._returns.add((value for value, _ in position.episodes), self.progress.episodes)
         return position
 
+    @span("publish")
     def _publish(self) -> None:
         try:
             self.progress.policy_version = self._publisher.publish(self._trainer.weights())
@@ -350,6 +362,7 @@ class Learner:
             self._roll_back(error.text)
             self._publish()
 
+    @span("checkpoint")
     def _save(self) -> None:
         """Write a checkpoint; a disk that is full costs the checkpoint, never the training.
 

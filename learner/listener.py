@@ -29,6 +29,7 @@ from corral.protocol.limits import QUEUED_MESSAGES
 from corral.protocol.sockets import head_of, receive_parts
 from corral.protocol.sparing_log import SparingLog
 from corral.protocol.waker import Waker
+from corral.telemetry.tracer import span
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Listener:
         look_at = 0.0
         try:
             while not self._stopping:
-                poller.poll(1000)
+                self._nap(poller)
                 self._waker.clear()
                 if self._gate is not None and time.monotonic() >= look_at:
                     self._gate.look_again()
@@ -132,6 +133,11 @@ class Listener:
             self._context.destroy(linger=0)
             self._waker.close()
 
+    @span("wait")
+    def _nap(self, poller: zmq.Poller) -> None:
+        poller.poll(1000)
+
+    @span("receive")
     def _receive_some(self) -> None:
         """Handle what has come. Not all of it, where it is much, or costly: somebody may send for ever."""
         for _ in range(TURN_MESSAGES):

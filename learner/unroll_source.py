@@ -37,6 +37,7 @@ from corral.protocol import (
 from corral.protocol.limits import MAX_COUNT
 from corral.protocol.tensors import from_frame
 from corral.protocol.unrolls import TIME_SPEC, Leaves, cut_columns, side_by_side, to_unroll, unrolls_in
+from corral.telemetry.tracer import span
 from learner.listener import MAX_SERVERS, Listener, check_server
 
 log = logging.getLogger(__name__)
@@ -409,6 +410,7 @@ class UnrollSource(Listener):
             self._servers[identity] = self._servers.pop(identity)
         return identity
 
+    @span("accept unrolls")
     def _accept_from(self, server: _Server) -> None:
         account = server.account
         manifest, leaves = server.pending.pop(account.cursor + 1)

@@ -23,6 +23,7 @@ from corral.protocol import (
 )
 from corral.protocol.limits import QUEUED_VERSIONS
 from corral.protocol.weights import check_finite, in_epoch, pack_weights
+from corral.telemetry.tracer import span
 from learner.listener import MAX_SERVERS, Listener, check_server
 
 log = logging.getLogger(__name__)
@@ -172,6 +173,7 @@ class WeightPublisher(Listener):
             self.epoch = epoch + 1
             self._frames = in_epoch(self.epoch, self._frames)
 
+    @span("send weights")
     def _work(self) -> None:
         with self._lock:
             frames, newest = self._frames, (self.epoch, self.version)

@@ -29,7 +29,7 @@ from corral.protocol import (
 from corral.protocol.keys import Caller, Role, caller, make_pair, read_public, read_secret, remove_pair
 from corral.protocol.specs import TensorSpec
 from tests.protocol.test_document import table
-from tests.support.processes import ROOT, process, until
+from tests.support.processes import ROOT, Process, process, until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -44,6 +44,8 @@ class Place(NamedTuple):
     server: str
     unrolls: str
     weights: str
+    runs: Path
+    processes: tuple[Process, ...]
 
     def operator(self) -> Caller | None:
         return caller(self.keys, Role.OPERATOR, towards=Role.SERVER)
@@ -76,14 +78,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     learner = (
         "-m", "corral.cli", "learner", experiment, "--keys", str(keys), "--folder", str(folder / "runs"),
         "--unrolls-address", open_to_all[1], "--weights-address", open_to_all[2],
-        "--set", f'server.address="{server}"',
+        "--set", f'server.address="{server}"', "-v",
     )  # fmt: skip
     inference = (
         "-m", "corral.cli", "server", experiment, "--keys", str(keys), "--address", open_to_all[0],
-        "--set", f'learner.unrolls_address="{unrolls}"', "--set", f'learner.weights_address="{weights}"',
+        "--set", f'learner.unrolls_address="{unrolls}"', "--set", f'learner.weights_address="{weights}"', "-v",
     )  # fmt: skip
-    with process(*learner), process(*inference):
-        found = Place(keys, server, unrolls, weights)
+    with process(*learner) as one, process(*inference) as other:
+        found = Place(keys, server, unrolls, weights, folder / "runs", (one, other))
         until(
             lambda: (fetch_status(server, 0.5, keys=found.operator()) or {}).get("ready"),
             60,
@@ -214,3 +216,43 @@ def test_a_session_belongs_to_its_key_and_ends_when_the_key_is_revoked(place: Pl
         actor.ask(pack_header(MessageType.BYE, unpack_control(Welcome, stolen).session, 1), 0.1)
     with Stranger(place.server, Caller(public, secret, other)) as again:
         assert again.ask(pack_control(MessageType.HELLO, 9, 1, hello()), 0.5) is None
+
+
+def test_no_secret_is_written_to_any_log(place: Place) -> None:
+    """With -v everything that is refused is logged too: of a key, a session, or a stranger."""
+    keys = caller(place.keys, Role.ACTOR, towards=Role.SERVER)
+    assert keys is not None
+    make_pair(place.keys, Role.ACTOR, "yara")
+    actor = ("-m", "corral.cli", "actor", str(ROOT / "examples" / "cartpole.toml"), "-v", "--keys", str(place.keys))
+    tokens = []
+    with process(*actor, "--server", place.server) as playing, Stranger(place.server, keys) as peer:
+        for nonce in (21, 22):
+            answer = peer.ask(pack_control(MessageType.HELLO, nonce, 1, hello()))
+            assert answer is not None
+            token = unpack_control(Welcome, answer).session
+            tokens.append(token)
+            # Out of order, and three lies in a row, so that it is ended; then one that there is no more.
+            assert code(peer.ask(pack_header(MessageType.STEP, token, 9, rows=1))) == ErrorCode.SEQUENCE
+            for _ in range(3):
+                assert code(peer.ask(pack_header(MessageType.STEP, token, 1, rows=1))) == ErrorCode.MALFORMED
+            assert code(peer.ask(pack_header(MessageType.STEP, token, 1, rows=1))) == ErrorCode.EXPIRED
+            assert code(peer.ask(pack_header(MessageType.SET, token, 1))) == ErrorCode.FORBIDDEN
+        with Stranger(place.server, None) as stranger:
+            stranger.ask(pack_header(MessageType.STATUS, 0, 1), 0.3)
+        remove_pair(place.keys, Role.ACTOR, "yara")
+        until(lambda: "joined" in playing.output, 30, "an actor that plays")
+        assert playing.end() == 0
+        logs = {"actor": playing.output, "learner": place.processes[0].output, "server": place.processes[1].output}
+    logs |= {str(path): path.read_text() for path in place.runs.rglob("*.log")}
+    assert "DEBUG" in logs["server"]
+    assert "was ended; the last: MALFORMED" in logs["server"]
+    assert "checkpoint" in logs["learner"]
+    assert len(logs) == 4
+    secret = {path.stem: read_secret(path)[1].decode() for path in place.keys.rglob("*.key_secret")}
+    assert len(secret) >= 4
+    for place_of, text in logs.items():
+        for owner, key in secret.items():
+            assert key not in text, f"{place_of} tells the secret key of {owner}"
+        for token in tokens:
+            assert str(token) not in text, f"{place_of} tells a session's token"
+            assert f"{token:x}" not in text.lower(), f"{place_of} tells a session's token"

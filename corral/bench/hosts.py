@@ -28,7 +28,7 @@ def host_server(settings: Message, wire: Wire) -> int:
     from corral.launch.stopping import StopRequest
     from inference_server.settings import BatchingSettings, ServerSettings, UnrollSettings
 
-    log_to_stderr()
+    log_to_stderr("bench")
     stop = StopRequest()
     stop.install()
     watch(stop, lambda: None, 2.0)

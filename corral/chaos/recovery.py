@@ -11,7 +11,7 @@ from corral.chaos.plan import Injury
 Figures = Mapping[str, Mapping[str, Any]]
 """Role -> what the process that plays it last said of itself."""
 
-_JOINED = b" joined "
+_JOINED = b"joined "
 
 
 class Patient:

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import ExperimentFile, Keys, MetricsPort, Overrides, Seed, with_options
+from corral.cli.options import (
+    ExperimentFile,
+    Keys,
+    LogFormat,
+    MetricsPort,
+    Overrides,
+    Seed,
+    Trace,
+    Verbose,
+    choose_logs,
+    trace_file,
+    trace_seconds,
+    with_options,
+)
 
 
 def actor(
@@ -37,6 +50,9 @@ def actor(
         Path | None,
         typer.Option(metavar="FILE", help="A file that exists while this actor has a session: for health checks."),
     ] = None,
+    trace: Trace = None,
+    verbose: Verbose = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Start one actor: it steps environments with the actions of the server's policy."""
     from corral.launch.stopping import StopRequest
@@ -45,12 +61,15 @@ def actor(
     stop.install()  # before anything slow
 
     from corral.launch.experiment import load_experiment
-    from corral.launch.logs import log_to_stderr
+    from corral.launch.logs import know, log_to_stderr
     from corral.launch.readiness import ready_mark
+    from corral.launch.recorder import recording
     from corral.launch.roles import run_actor
     from corral.launch.whereabouts import find_server
 
-    log_to_stderr()
+    choose_logs(verbose, log_format)
+    trace_s = trace_seconds(trace)
+    log_to_stderr("actor")
     address = find_server(server) if server else None
     options = {
         "server.address": address,
@@ -60,5 +79,7 @@ def actor(
         "metrics.port": metrics_port,
     }
     loaded = load_experiment(experiment, with_options(overrides, options))
-    code = run_actor(loaded, stop, first_environment=first_environment, on_session=ready_mark(ready_file))
+    know(run=loaded.run.name)
+    with recording("actor", trace_file("actor"), trace_s):
+        code = run_actor(loaded, stop, first_environment=first_environment, on_session=ready_mark(ready_file))
     raise typer.Exit(code)

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import ExperimentFile, Folder, Overrides
+from corral.cli.options import (
+    ExperimentFile,
+    Folder,
+    LogFormat,
+    Overrides,
+    Verbose,
+    choose_logs,
+)
 
 
 def chaos(
@@ -38,6 +45,8 @@ def chaos(
     ] = None,
     folder: Folder = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines, even on a terminal.")] = False,
+    verbose: Verbose = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Kill anything: train on this machine while actors, server and learner are killed and frozen at random.
 
@@ -57,6 +66,7 @@ def chaos(
 
     chosen = kinds_of(kinds)
     require("keras", "gymnasium")
+    choose_logs(verbose, log_format)
     loaded = load_experiment(experiment, with_options(overrides, {"run.folder": folder}))
     raise typer.Exit(
         run_chaos(

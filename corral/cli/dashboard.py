@@ -54,7 +54,7 @@ def dashboard(
     from corral.launch.logs import log_to_stderr
     from corral.launch.view import say
 
-    log_to_stderr()
+    log_to_stderr("dashboard")
     if file is not None and not file.is_file():
         raise UserError(f"{file}: no such file")
     sources = find_sources(where or [], learner=learner, file=file)

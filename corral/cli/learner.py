@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import ExperimentFile, Folder, Insecure, Keys, MetricsPort, Overrides, Seed, with_options
+from corral.cli.options import (
+    ExperimentFile,
+    Folder,
+    Insecure,
+    Keys,
+    LogFormat,
+    MetricsPort,
+    Overrides,
+    Seed,
+    Trace,
+    Verbose,
+    choose_logs,
+    trace_seconds,
+    with_options,
+)
 
 
 def learner(
@@ -28,6 +42,9 @@ def learner(
             "from the newest, so that it can be started again after a crash.",
         ),
     ] = None,
+    trace: Trace = None,
+    verbose: Verbose = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Start the learner of a run: servers bring it unrolls and fetch weights from it.
 
@@ -41,12 +58,15 @@ def learner(
 
     from corral.launch.experiment import load_experiment
     from corral.launch.folder import make_run_folder
-    from corral.launch.logs import log_to_stderr
+    from corral.launch.logs import know, log_to_stderr
     from corral.launch.quiet import import_keras
+    from corral.launch.recorder import TRACE, recording
     from corral.launch.threads import choose_threads_for
     from corral.launch.training import train
 
-    log_to_stderr()
+    choose_logs(verbose, log_format)
+    trace_s = trace_seconds(trace)
+    log_to_stderr("learner")
     options = {
         "learner.unrolls_address": unrolls_address,
         "learner.weights_address": weights_address,
@@ -57,6 +77,10 @@ def learner(
         "run.folder": folder,
     }
     loaded = load_experiment(experiment, with_options(overrides, options))
+    know(run=loaded.run.name)
     choose_threads_for(loaded)
     import_keras()
-    raise typer.Exit(train(loaded, run_folder or make_run_folder(loaded), stop, experiment))
+    where = run_folder or make_run_folder(loaded)
+    with recording("learner", where / TRACE, trace_s):
+        code = train(loaded, where, stop, experiment)
+    raise typer.Exit(code)

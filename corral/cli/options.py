@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
+
+LONGEST_TRACE_S = 600.0
 
 ExperimentFile: TypeAlias = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT", help="The experiment file, such as examples/cartpole.toml.")
@@ -65,6 +69,24 @@ MetricsPort: TypeAlias = Annotated[
         help="Override metrics.port: where Prometheus finds /metrics, /livez and /readyz (docs/metrics.md)."
     ),
 ]
+Verbose: TypeAlias = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Log more: also what is refused, dropped and sent again.")
+]
+LogFormat: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="plain|json",
+        help="How lines of the log look. The environment can say the same: CORRAL_LOG_FORMAT=json.",
+    ),
+]
+Trace: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="10s",
+        help="Record what every thread does when, for so long from the first work on, as a trace that "
+        "https://ui.perfetto.dev opens (docs/watching.md).",
+    ),
+]
 Keys: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -96,6 +118,24 @@ def timeout(text: str) -> int | Literal["auto"]:
         raise UserError(f"--timeout-us {text}: must be whole microseconds, such as 500, or auto") from None
 
 
+def trace_seconds(text: str | None) -> float | None:
+    """The seconds that `--trace` names: 10s, 500ms, 1m or 10. Raises `UserError` for anything else."""
+    from corral.launch.errors import UserError
+
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|)", text.strip())
+    seconds = float(found[1]) * {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0}[found[2]] if found else 0.0
+    if not 0 < seconds <= LONGEST_TRACE_S:
+        raise UserError(f"--trace {text}: must be a time of up to {LONGEST_TRACE_S:g} s, such as 10s")
+    return seconds
+
+
+def trace_file(role: str) -> Path:
+    """Where the trace of a process by hand goes that has no folder of its own."""
+    return Path(f"trace-{role}-{os.getpid()}.json.gz")
+
+
 def bucket_sizes(text: str) -> list[int]:
     """The sizes that `--buckets` names. Raises `UserError` for anything else."""
     from corral.launch.errors import UserError
@@ -104,6 +144,17 @@ def bucket_sizes(text: str) -> list[int]:
         return [int(size) for size in text.split(",")]
     except ValueError:
         raise UserError(f"--buckets {text}: must be batch sizes, such as 1,8,48") from None
+
+
+def choose_logs(verbose: bool, log_format: str | None) -> None:
+    """Let this process and those that it starts log as the options say. Raises `UserError`."""
+    from corral.launch.logs import FORMAT, LEVEL, form_and_level
+
+    if verbose:
+        os.environ[LEVEL] = "debug"
+    if log_format is not None:
+        os.environ[FORMAT] = log_format
+    form_and_level()  # better to fail now than in every process
 
 
 def with_options(overrides: list[str] | None, options: dict[str, Any]) -> list[str]:

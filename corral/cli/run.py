@@ -11,12 +11,17 @@ import typer
 from corral.cli.options import (
     Buckets,
     Folder,
+    LogFormat,
     MaxSize,
     MetricsPort,
     Overrides,
     Seed,
     TimeoutUs,
+    Trace,
+    Verbose,
     batching_options,
+    choose_logs,
+    trace_seconds,
     with_options,
 )
 
@@ -52,6 +57,9 @@ def run(
         ),
     ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines, even on a terminal.")] = False,
+    trace: Trace = None,
+    verbose: Verbose = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Train on this machine: starts a server, a learner and actors, and ends them all.
 
@@ -67,7 +75,9 @@ def run(
         raise UserError("name an experiment file or --resume and a run's folder, not both: a run has its own")
     if experiment is None and resume is None:
         raise UserError("name an experiment file, such as examples/cartpole.toml, or --resume and a run's folder")
+    trace_s = trace_seconds(trace)
     require("keras", "gymnasium", *(["nicegui"] if dashboard else []))
+    choose_logs(verbose, log_format)
     options = {
         "run.seed": seed,
         "run.folder": folder,
@@ -86,7 +96,15 @@ def run(
 
         companion = DashboardCompanion()
     raise typer.Exit(
-        run_locally(loaded, resume=resume, summary=summary, plain=plain, companion=companion, source=experiment)
+        run_locally(
+            loaded,
+            resume=resume,
+            summary=summary,
+            plain=plain,
+            companion=companion,
+            source=experiment,
+            trace_s=trace_s,
+        )
     )
 
 

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import Buckets, Insecure, Keys, MetricsPort, bucket_sizes, timeout
+from corral.cli.options import (
+    Buckets,
+    Insecure,
+    Keys,
+    LogFormat,
+    MetricsPort,
+    Trace,
+    Verbose,
+    bucket_sizes,
+    choose_logs,
+    timeout,
+    trace_file,
+    trace_seconds,
+)
 
 
 def serve(
@@ -35,6 +48,9 @@ def serve(
             help="Rows with NaN or infinity: refuse answers with an error, pass gives them to the model.",
         ),
     ] = "refuse",
+    trace: Trace = None,
+    verbose: Verbose = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Serve a saved Keras model: `PolicyClient(address).infer(rows)` from any number of threads and processes."""
     from corral.launch.stopping import StopRequest
@@ -46,6 +62,7 @@ def serve(
     from corral.launch.errors import UserError
     from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
+    from corral.launch.recorder import recording
     from corral.launch.roles import exported, saved_agent
     from corral.launch.roles import serve as serve_until_stopped
     from corral.launch.scheduling import wake_without_preempting
@@ -55,7 +72,9 @@ def serve(
     from corral.telemetry import Board
     from inference_server.settings import BatchingSettings, ServerSettings
 
-    log_to_stderr()
+    choose_logs(verbose, log_format)
+    trace_s = trace_seconds(trace)
+    log_to_stderr("server")
     try:
         sizes = () if buckets is None else tuple(bucket_sizes(buckets))
         batching = BatchingSettings(timeout_us=timeout(timeout_us), max_size=max_size, buckets=sizes)
@@ -77,6 +96,6 @@ def serve(
 
     board = Board()
     server = InferenceServer(settings, lambda: saved_agent(policy), seed=0, learner=None, keys=keys, board=board)
-    with exported(metrics, board, "server"):
+    with recording("server", trace_file("server"), trace_s), exported(metrics, board, "server"):
         code = serve_until_stopped(server, stop, lambda: say(f"serving {policy} at {server.address}"))
     raise typer.Exit(code)

@@ -11,11 +11,17 @@ from corral.cli.options import (
     ExperimentFile,
     Insecure,
     Keys,
+    LogFormat,
     MaxSize,
     MetricsPort,
     Overrides,
     TimeoutUs,
+    Trace,
+    Verbose,
     batching_options,
+    choose_logs,
+    trace_file,
+    trace_seconds,
     with_options,
 )
 
@@ -30,6 +36,9 @@ def server(
     timeout_us: TimeoutUs = None,
     max_size: MaxSize = None,
     buckets: Buckets = None,
+    trace: Trace = None,
+    verbose: Verbose = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Start the inference server of a run: it answers actors and takes its weights from the learner."""
     from corral.launch.stopping import StopRequest
@@ -39,13 +48,16 @@ def server(
     stop.install()  # before anything slow
 
     from corral.launch.experiment import load_experiment
-    from corral.launch.logs import log_to_stderr
+    from corral.launch.logs import know, log_to_stderr
     from corral.launch.quiet import import_keras
+    from corral.launch.recorder import recording
     from corral.launch.roles import run_server
     from corral.launch.threads import choose_threads_for
     from corral.launch.view import say
 
-    log_to_stderr()
+    choose_logs(verbose, log_format)
+    trace_s = trace_seconds(trace)
+    log_to_stderr("server")
     options = {
         "server.address": address,
         "server.insecure": insecure or None,
@@ -54,6 +66,9 @@ def server(
     }
     options |= batching_options(timeout_us, max_size, buckets)
     loaded = load_experiment(experiment, with_options(overrides, options))
+    know(run=loaded.run.name)
     choose_threads_for(loaded)
     import_keras()
-    raise typer.Exit(run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}")))
+    with recording("server", trace_file("server"), trace_s):
+        code = run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}"))
+    raise typer.Exit(code)

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     stop = StopRequest()
     stop.install()
     watch(stop, lambda: None, GRACE_S)
-    log_to_stderr()
+    log_to_stderr("dashboard", run=Path(folder).name, owns_stderr=True)
 
     def run() -> int:
         from corral.dashboard.serve import serve

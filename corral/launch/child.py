@@ -7,8 +7,8 @@ launcher does, because its standard input then ends.
 
 from __future__ import annotations
 
+import logging
 import sys
-import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING
 from corral.launch.leaving import leave
 from corral.launch.lifeline import grace_of, sweep, watch
 from corral.launch.logs import log_to_stderr
+from corral.launch.recorder import Recorder
+from corral.launch.run_trace import obey
 from corral.launch.stopping import StopRequest
 from corral.launch.workdir import put_working_directory_on_path
 from inference_server.settings import MOST_DRAIN_S
 
 if TYPE_CHECKING:
     from corral.launch.experiment import Experiment
+
+log = logging.getLogger(__name__)
 
 # As in corral.launch.sockets, which only roles need to import.
 _SOCKETS = {"server": ("actors",), "learner": ("unrolls", "weights"), "evaluator": (), "actor": ()}
@@ -41,17 +45,27 @@ def main(arguments: list[str]) -> int:
         nonlocal lost
         lost = True
 
+    recorders: list[Recorder] = []
+
+    def on_line(line: str) -> None:
+        if recorder := obey(line, " ".join([role, *(number if role == "actor" else [])])):
+            recorders.append(recorder)
+
     stop = StopRequest(last_act=clean)
     stop.install()
-    watch(stop, on_lost, grace_of(role, MOST_DRAIN_S))  # the experiment, which says how long, is not read yet
+    # The experiment, which says how long the grace is, is not read yet.
+    watch(stop, on_lost, grace_of(role, MOST_DRAIN_S), on_line=on_line)
     put_working_directory_on_path()
-    log_to_stderr()
+    named = int(number[0]) if role == "actor" and number else None
+    log_to_stderr(role, run=Path(run_folder).name, actor=named, owns_stderr=True)
     try:
         return _run(role, Path(run_folder), folder, stop, *number)
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        log.critical("this process ends by a defect: %s: %s", type(error).__name__, error, exc_info=True)
         return 1
     finally:
+        for recorder in recorders:
+            recorder.close()
         clean()
 
 
@@ -73,12 +87,14 @@ def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
 def _play(role: str, experiment: Experiment, run_folder: Path, stop: StopRequest, number: str) -> int:
     from corral.launch import roles
     from corral.launch.folder import LEDGERS
+    from corral.launch.quiet import import_keras
     from corral.launch.threads import choose_threads_for
 
     if role == "actor":
         first = int(number) * experiment.actor.environments
         return roles.run_actor(experiment, stop, first_environment=first)
     choose_threads_for(experiment)
+    import_keras()
     if role == "server":
         return roles.run_server(experiment, stop, ledgers=run_folder / LEDGERS)
     if role == "learner":

@@ -40,6 +40,9 @@ USER_ERROR = 2
 """The exit code for what the user can mend."""
 
 
+_tell: Callable[[str], object] | None = None
+
+
 class UserError(Exception):
     """Something that the user can mend: the text says what is wrong and what to do."""
 
@@ -82,8 +85,17 @@ def guarded(call: Callable[[], int]) -> int:
         return 1 if isinstance(error, TimeoutError) else USER_ERROR
 
 
+def tell_errors_by(tell: Callable[[str], object]) -> None:
+    """From now on `print_error` hands its text to `tell`, and prints nothing itself."""
+    global _tell
+    _tell = tell
+
+
 def print_error(text: str) -> None:
-    """`error: text` on stderr, its first word red on a terminal."""
+    """`error: text` on stderr, its first word red on a terminal; or what `tell_errors_by` says."""
+    if _tell is not None:
+        _tell(text)
+        return
     coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     print(f"\033[1;31merror:\033[0m {text}" if coloured else f"error: {text}", file=sys.stderr, flush=True)
 

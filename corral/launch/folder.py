@@ -3,7 +3,9 @@
 experiment.json   the effective configuration
 run.json          seed, versions, git commit, and every start
 logs/             what each process wrote
-metrics.jsonl     figures over time, a JSON object a line; tensorboard/ holds the same
+metrics.jsonl     figures over time, a JSON object a line; tensorboard/ holds the same, and more
+returns.npy       the returns of the latest episodes
+trace.json.gz     what every thread did when, where --trace was given
 checkpoints/      what training goes on from
 ledgers/          how many steps each server has taken in, so that those lost with it can be counted
 policy.keras      the trained policy

@@ -1,4 +1,7 @@
-"""What ties a process to its launcher: a pipe that ends when the launcher does, however it dies."""
+"""What ties a process to its launcher: a pipe that ends when the launcher does, however it dies.
+
+A launcher may ask for something through it, a line at a time.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,23 @@ def grace_of(role: str, drain_s: float) -> float:
     return GRACE_S + drain_s if role == "server" else GRACE_S
 
 
-def watch(stop: StopRequest, on_lost: Callable[[], None], grace_s: float, pipe: int = 0) -> None:
+def watch(
+    stop: StopRequest,
+    on_lost: Callable[[], None],
+    grace_s: float,
+    pipe: int = 0,
+    on_line: Callable[[str], None] = lambda line: None,
+) -> None:
     """Call `on_lost` and ask `stop` when `pipe` (a file descriptor; standard input) ends, and end the
-    process if that is not enough. The launcher holds the other end and writes nothing."""
+    process if that is not enough. The launcher holds the other end; `on_line` gets each line that it writes."""
 
     def wait() -> None:
+        rest = b""
         with contextlib.suppress(OSError):
-            while os.read(pipe, 1024):
-                pass
+            while data := os.read(pipe, 1024):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    on_line(line.decode(errors="replace"))
         on_lost()
         timer = threading.Timer(grace_s, stop.end_now, [1])
         timer.daemon = True

@@ -17,12 +17,14 @@ from corral.launch.folder import LOGS, RESULT, begin, hold, make_run_folder
 from corral.launch.interrupts import Interrupts
 from corral.launch.lifeline import grace_of
 from corral.launch.log_watch import LogWatch
+from corral.launch.logs import log_to_file
 from corral.launch.poller import Fetch, StatusPoller
 from corral.launch.processes import Child, describe_exit, end
 from corral.launch.progress import Progress
+from corral.launch.run_trace import RunTrace
 from corral.launch.sockets import local_addresses, make_socket_folder
 from corral.launch.summary import Outcome, conclude, learner_outcome
-from corral.launch.view import View, open_view
+from corral.launch.view import View, open_view, say
 from corral.launch.watcher import PERIOD_S, Watcher
 from corral.telemetry.verdict import Judge
 
@@ -78,6 +80,7 @@ def run_locally(
     fetch: Fetch | None = None,
     companion: Companion | None = None,
     source: Path | None = None,
+    trace_s: float | None = None,
 ) -> int:
     """Run an experiment to its end and return the exit code: 0 solved (or no target, and the step limit
     reached), 1 not solved or a process failed, 2 the user can mend it, 128 + n after signal n.
@@ -92,6 +95,7 @@ def run_locally(
       fetch: how to ask server and learner for their figures.
       companion: told of the processes, and asked at every look at them; a run that it ends counts as stopped.
       source: the experiment file that it was read from, for whoever writes settings back.
+      trace_s: seconds of which to record a trace, from the first training step on; None records none.
 
     Raises:
       OSError: the run's folder or the summary's cannot be made.
@@ -103,7 +107,9 @@ def run_locally(
             pass  # better to fail now than when all is done
     # From here on there are things to take away again, whatever signal comes.
     with Interrupts() as interrupts:
-        return LocalRun(experiment, resume, commands, fetch, interrupts, companion, source).run(summary, plain)
+        return LocalRun(experiment, resume, commands, fetch, interrupts, companion, source, trace_s).run(
+            summary, plain
+        )
 
 
 class LocalRun:
@@ -118,6 +124,7 @@ class LocalRun:
         interrupts: Interrupts,
         companion: Companion | None = None,
         source: Path | None = None,
+        trace_s: float | None = None,
     ) -> None:
         self._experiment = experiment
         self._companion = companion
@@ -132,12 +139,16 @@ class LocalRun:
             self._undo = begin(
                 self._folder, experiment, local.server.address, local.learner.unrolls_address, source
             )
+            log = self._folder / LOGS / "launcher.log"
+            log_to_file(log, "launcher", run=self._folder.name)
         except BaseException:
             shutil.rmtree(self._sockets, ignore_errors=True)
             raise
         self._children = self._make_children(commands)
         self._evaluations = Evaluations(self._folder)
-        self._logs = {name: LogWatch(child.log) for name, child in self._children.items()}
+        logs = {"launcher": log} | {name: child.log for name, child in self._children.items()}
+        self._logs = {name: LogWatch(path) for name, path in logs.items()}
+        self._trace = RunTrace(self._folder, trace_s)
         addresses = {"server": local.server.address, "learner": local.learner.unrolls_address}
         self._poller = StatusPoller(addresses, fetch)
 
@@ -155,6 +166,8 @@ class LocalRun:
         finally:
             watcher.view.close()
             self._end()
+            if text := self._trace.end():
+                say(text)
         watcher.end(progress)
         if outcome.code == USER_ERROR:
             self._undo()
@@ -194,7 +207,10 @@ class LocalRun:
                 return Outcome(0, "finished")
             if time.monotonic() >= due:
                 self._tell_of_resumption(watcher.view)
-                watcher.tell(self._progress(time.monotonic() - process_started()))
+                progress = self._progress(time.monotonic() - process_started())
+                watcher.tell(progress)
+                if text := self._trace.look(self._children, progress):
+                    watcher.view.note(text)
                 self._show_errors(watcher.view)
                 for text in self._evaluations.news():
                     watcher.view.note(text)
@@ -226,10 +242,10 @@ class LocalRun:
             return Outcome(0, "stopped")  # an operator told it to drain
         if code == USER_ERROR:
             return Outcome(USER_ERROR, "failed", _told(child) or _crash(child, code))
-        words = child.last_lines(1) if code >= 0 else []
+        words = child.last_words() if code >= 0 else ""
         if not child.restart():
             return Outcome(1, "failed", _crash(child, code))
-        last = f": {words[0].strip()}" if words else ""
+        last = f": {words}" if words else ""
         view.note(f"{child.name} ended ({describe_exit(code)}) and was started again; see {child.log}{last}")
         return None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_MARK = " ERROR "
+from corral.launch.log_line import read_line
+
 _AT_ONCE = 1 << 20
 """Most bytes that are looked at in one go: a log that grows faster is not read as a whole."""
 _KINDS = 1000
@@ -23,7 +24,10 @@ class LogWatch:
         self._told: set[str] = set()
 
     def errors(self) -> list[str]:
-        """What was logged as an error since the last call, without time and level; the same one is told once."""
+        """The texts of what was logged as an error since the last call; the same one is told once.
+
+        What ends a process is none of it: whoever started that sees it end.
+        """
         try:
             with self.log.open("rb") as file:
                 file.seek(self._place)
@@ -34,10 +38,11 @@ class LogWatch:
         *lines, self._rest = (self._rest + data).split(b"\n")
         found = []
         for line in lines:
-            _, mark, text = line.decode(errors="replace").partition(_MARK)
-            text = text.strip()
-            kind = _NUMBERS.sub("#", text)  # the same trouble with version 7 and 8 is one
-            if mark and kind not in self._told and len(self._told) < _KINDS:
+            event = read_line(line.decode(errors="replace"))
+            if event is None or event.level != "ERROR":
+                continue
+            kind = _NUMBERS.sub("#", event.text)  # the same trouble with version 7 and 8 is one
+            if kind not in self._told and len(self._told) < _KINDS:
                 self._told.add(kind)
-                found.append(text)
+                found.append(event.text)
         return found

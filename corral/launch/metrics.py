@@ -1,4 +1,4 @@
-"""A run's figures over time: a JSON object a line, and the same as TensorBoard scalars."""
+"""A run's figures over time: a JSON object a line, and the same for TensorBoard."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from corral.launch.errors import UserError
-from corral.launch.folder import METRICS, TENSORBOARD
+from corral.launch.folder import METRICS
 from corral.launch.progress import Progress, number
+from corral.launch.tensorboard import TensorBoard
+from learner.returns_file import read_returns
+
+if TYPE_CHECKING:
+    import numpy as np
 
 log = logging.getLogger(__name__)
 
 SHORTEST_S, LONGEST_S = 0.25, 10.0
 """Seconds between two lines: dense at first, for runs of seconds, and sparse later, for runs of days."""
+
+EPISODES = 100
+"""Episodes of which a histogram is made, at least; a run's last one takes what there is."""
 
 _SERVER = {
     "rows_per_s": "server/rows_per_s",
@@ -72,20 +80,29 @@ class MetricsLog:
         self._clock = clock
         self._due_s = 0.0
         self._steps = -1
-        self._events: Any = None
+        self._tensorboard: TensorBoard | None = None
+        before = read_returns(folder)
+        self._episodes = before.episodes if before else 0
         self._failed = False
 
     def record(self, progress: Progress, *, last: bool = False) -> None:
         """Write a line, if training has gone on since the one before, and it is time for one or it is the last."""
         too_soon = progress.elapsed_s < self._due_s and not last
-        if self._failed or too_soon or progress.env_steps in (0, self._steps):
+        if self._failed or too_soon or not progress.env_steps:
+            return
+        if progress.env_steps == self._steps:
+            if last:
+                self._attempt(lambda: self._write_events(self._clock(), {}, last))
             return
         self._due_s = progress.elapsed_s + min(max(SHORTEST_S, progress.elapsed_s / 400), LONGEST_S)
         self._steps = progress.env_steps
         values = figures(progress)
         self._hand_on(values)
+        self._attempt(lambda: self._write(values, last))
+
+    def _attempt(self, write: Callable[[], None]) -> None:
         try:
-            self._write(values)
+            write()
         except OSError as error:
             self._failed = True
             log.error("metrics are not written any more: %s", error)
@@ -99,23 +116,31 @@ class MetricsLog:
             self._sink = None
             log.exception("metrics.sink failed, and is not called any more")
 
-    def _write(self, values: dict[str, float]) -> None:
+    def _write(self, values: dict[str, float], last: bool) -> None:
         now = self._clock()
         with (self._folder / METRICS).open("a") as file:
             file.write(json.dumps({"time": round(now, 3), **values}) + "\n")
-        # These take a moment to import: not before training has begun. Not SummaryWriter, which writes on a thread:
-        # once the disk is full, whoever writes through it waits for ever.
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.proto.summary_pb2 import Summary
+        self._write_events(now, values, last)
 
-        if self._events is None:
-            (self._folder / TENSORBOARD).mkdir(exist_ok=True)
-            self._events = EventsWriter(str(self._folder / TENSORBOARD / "events"))
-        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        event = Event(wall_time=now, step=int(values["env_steps"]), summary=Summary(value=scalars))
-        self._events.write_event(event)
-        self._events.flush()
+    def _write_events(self, now: float, values: dict[str, float], last: bool) -> None:
+        if self._tensorboard is None:
+            self._tensorboard = TensorBoard(self._folder, now)
+        returns = self._new_returns(last)
+        if values or returns is not None:
+            self._tensorboard.write(now, self._steps, values, returns)
+
+    def _new_returns(self, last: bool) -> np.ndarray | None:
+        """The returns of the episodes since the last histogram, if there are enough for one."""
+        told = read_returns(self._folder)
+        if told is None:
+            return None
+        new = told.episodes - self._episodes
+        if new < 0:
+            self._episodes = told.episodes  # the learner went back to a checkpoint
+        if new < (1 if last else EPISODES):
+            return None
+        self._episodes = told.episodes
+        return told.latest[-new:]
 
 
 def figures(progress: Progress) -> dict[str, float]:

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from corral.launch.log_line import read_line
+
 RESTARTS_PER_MINUTE = 5
 
 
@@ -93,6 +95,13 @@ class Child:
         if self._process is not None:
             self._process.send_signal(number)
 
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input, which its lifeline reads; nothing where it does not live."""
+        if self._process is not None and self._process.stdin is not None and self.alive:
+            with contextlib.suppress(OSError):
+                self._process.stdin.write(line.encode() + b"\n")
+                self._process.stdin.flush()
+
     def kill(self) -> None:
         """End it and everything that it started in its group, at once, and take away its pipe."""
         if self._process is None or self._swept:
@@ -102,24 +111,41 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(OSError):  # what it was told last, and never read
+                self._process.stdin.close()
 
     def last_lines(self, count: int = 15) -> list[str]:
-        """The end of its log."""
+        """The end of its log, for a person."""
+        lines = [line for raw in self._log_end() for line in _readable(raw)]
+        return lines[-count:]
+
+    def last_words(self) -> str:
+        """The last line of its log, or what it tells; "" where there is none."""
+        line = (self._log_end() or [""])[-1]
+        event = read_line(line)
+        return line.strip() if event is None else (event.traceback or event.text).splitlines()[-1].strip()
+
+    def last_error(self) -> str | None:
+        """The error that it said it ends for, last; None where it said none."""
+        for line in reversed(self._log_end()):
+            event = read_line(line)
+            if event is not None and event.level == "CRITICAL":
+                return event.text
+        return None
+
+    def _log_end(self) -> list[str]:
         try:
             with open(self.log, "rb") as log:
                 log.seek(max(0, os.fstat(log.fileno()).st_size - 16_384))
-                return log.read().decode(errors="replace").splitlines()[-count:]
+                return log.read().decode(errors="replace").splitlines()
         except OSError:
             return []
 
-    def last_error(self) -> str | None:
-        """What followed the last "error: " at the beginning of a line of its log."""
-        lines = self.last_lines(60)
-        for index in range(len(lines) - 1, -1, -1):
-            if lines[index].startswith("error: "):
-                return "\n".join(lines[index:]).removeprefix("error: ")
-        return None
+
+def _readable(line: str) -> list[str]:
+    """A line of a log as lines that fit a terminal: of a JSON event, its text and traceback."""
+    event = read_line(line) if line.startswith("{") else None
+    return [line] if event is None else [f"{event.level} {event.text}", *event.traceback.splitlines()]
 
 
 def end(children: Iterable[Child], hurried: Callable[[], bool] = lambda: False) -> None:

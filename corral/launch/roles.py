@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
 from corral.launch.folder import RESULT, write_json
+from corral.launch.logs import know_version
 from corral.launch.scheduling import wake_without_preempting
 from corral.launch.settings import MetricsSettings
 from corral.launch.stopping import AskedToStopError, StopRequest
@@ -48,6 +49,7 @@ def run_server(
         ledgers=ledgers,
         board=board,
     )
+    know_version(lambda: server.policy_version)
     with exported(experiment.metrics, board, "server"):
         return serve(server, stop, on_ready)
 
@@ -94,6 +96,7 @@ def run_learner(
         keys=experiment.security.keys,
         board=board,
     )
+    know_version(lambda: learner.progress.policy_version or None)
     stop.call(learner.stop)
     on_start(learner)
     with exported(experiment.metrics, board, "learner"):
@@ -127,6 +130,7 @@ def run_actor(
         stop.end_now(stop.exit_code if stop.asked else 1)
 
     board = Board(stuck_after_s=math.inf)  # an environment may take its time
+    know_version(lambda: board.policy_version)
     with exported(experiment.metrics, board, "actor"):
         run(
             experiment.environment,

@@ -39,7 +39,7 @@ def train(experiment: Experiment, folder: Path, stop: StopRequest, source: Path 
       AddressError, CheckpointError: see `Learner`.
     """
     with hold(folder):
-        log_to_file(folder / LOGS / "learner.log")
+        log_to_file(folder / LOGS / "learner.log", "learner", run=folder.name)
         say(f"everything goes to {folder}")
         watch = _Watch(experiment, folder)
 

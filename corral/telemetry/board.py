@@ -22,11 +22,15 @@ class Board:
     Args:
       stuck_after_s: silence of the loop after which the process counts as stuck.
       clock: seconds, monotonic.
+
+    Attributes:
+      policy_version: of the newest actions, on an actor's board; None before any.
     """
 
     def __init__(self, stuck_after_s: float = 3.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._stuck_after_s = stuck_after_s
         self._clock = clock
+        self.policy_version: int | None = None
         self._samples: Samples = {}
         self._seen: float | None = None
         self._reason = "it has not begun to work yet"

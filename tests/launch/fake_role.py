@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from corral.launch import child
+from corral.launch.errors import print_error
 from corral.launch.stopping import StopRequest
 
 RESULT = {"solved": True, "mean_return": 480.5, "env_steps": 12_345, "policy_version": 77, "policy_lag_p50": 1.0}
@@ -34,7 +35,7 @@ def play(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
     if "log" in plan:
         print(plan["log"], flush=True)
     if "error" in plan:
-        print(f"error: {plan['error']}", flush=True)
+        print_error(plan["error"])
         return 2
     if "exit" in plan:
         print("something broke", flush=True)

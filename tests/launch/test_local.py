@@ -163,14 +163,14 @@ def test_a_summary_that_cannot_be_written_is_said_before_anything_starts(fake_ru
 
 
 def test_what_a_process_logs_as_an_error_is_shown_once_with_its_log(fake_run: FakeRun) -> None:
-    line = "2026-11-24 17:00:00,000 ERROR   learner.learner: no checkpoint could be written: No space left"
-    fake_run.start(learner={"log": f"{line}\n{line}\n2026 INFO learner: all is well"})
+    line = "2026-11-24T17:00:00.000Z ERROR role=learner: no checkpoint could be written: No space left"
+    fake_run.start(learner={"log": f"{line}\n{line}\n2026-11-24T17:00:00.000Z INFO role=learner: all is well"})
     fake_run.all_pids()
     assert fake_run.process is not None
     assert fake_run.process.stdout is not None
     shown = next(line for line in fake_run.process.stdout if "no checkpoint" in line)
     log = fake_run.run_folder / "logs" / "learner.log"
-    assert shown == f"learner: learner.learner: no checkpoint could be written: No space left; see {log}\n"
+    assert shown == f"learner: no checkpoint could be written: No space left; see {log}\n"
     fake_run.process.send_signal(signal.SIGINT)
     code, out, _ = fake_run.result()
     assert code == 130
