@@ -11,6 +11,21 @@ from corral.launch.settings import RunSettings
 
 
 @dataclass(frozen=True)
+class Goal:
+    """Where a run is going that goes on until somebody else says so.
+
+    Attributes:
+      text: how far it is, for a person.
+      fraction: the same, 0 to 1.
+      left_s: seconds that it will still take; None where nobody knows.
+    """
+
+    text: str
+    fraction: float
+    left_s: float | None
+
+
+@dataclass(frozen=True)
 class Progress:
     """A run at one moment.
 
@@ -21,6 +36,7 @@ class Progress:
       learner: the learner's figures; empty before its first answer.
       steps_before: environment steps of the run's earlier lives, which are none of `elapsed_s`.
       restarts: how often processes of the run ended and were started again.
+      goal: what the run is for, where it is neither its target nor its step limit.
     """
 
     run: RunSettings
@@ -29,6 +45,7 @@ class Progress:
     learner: Mapping[str, Any]
     steps_before: int = 0
     restarts: int = 0
+    goal: Goal | None = None
 
     @property
     def state(self) -> str:
@@ -52,8 +69,20 @@ class Progress:
         return None
 
     @property
+    def left_s(self) -> float | None:
+        """Seconds to the step limit at the present speed, or to the goal; None where nobody knows."""
+        if self.goal is not None:
+            return self.goal.left_s
+        speed = number(self.server, "rows_per_s")
+        if self.state != "training" or not speed:
+            return None
+        return max(0, self.run.max_env_steps - self.env_steps) / speed
+
+    @property
     def fraction(self) -> float:
-        """The part of the way to the target, or to the step limit where there is no target: 0 to 1."""
+        """The part of the way to the goal, the target, or to the step limit where there is no target: 0 to 1."""
+        if self.goal is not None:
+            return self.goal.fraction
         target = self.run.target_return
         if target is None or not math.isfinite(target) or target <= 0:
             return min(1.0, self.env_steps / self.run.max_env_steps)
