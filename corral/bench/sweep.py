@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any
@@ -12,6 +12,7 @@ from corral.bench.model import check_model
 from corral.bench.result import Result, median
 from corral.bench.stage import Stage
 from corral.launch.errors import UserError
+from corral.launch.estimate import Say, say_nothing
 
 _NUMBERS = {"rate": float, "think_us": float, "push_every_s": float}
 _TEXTS = ("request", "transport")
@@ -54,10 +55,12 @@ def measure(
     rows: Sequence[Plan],
     conditions: Conditions,
     *,
-    on_progress: Callable[[str], object] = lambda text: None,
+    say: Say = say_nothing,
 ) -> Iterator[Result]:
     """The median of each row, as soon as it is there. Raises `UserError`."""
-    for plan in rows:
+    tally = _Tally(say, len(rows) * conditions.repeats)
+    for number, plan in enumerate(rows, 1):
+        tally.lead = f"row {number}: " if len(rows) > 1 else ""
         if conditions.server is None:
             check_model(conditions.model, plan.load.request)
         elif plan.load.request == "step" or plan.load.push_every_s:
@@ -72,9 +75,26 @@ def measure(
             keys=conditions.keys,
             floors=conditions.floors,
             pin=conditions.pin,
-            say=on_progress,
+            say=tally.say,
         ) as stage:
-            yield median([stage.measure(conditions.seconds) for _ in range(conditions.repeats)])
+            measured = []
+            for _ in range(conditions.repeats):
+                measured.append(stage.measure(conditions.seconds))
+                tally.done += 1
+            yield median(measured)
+
+
+class _Tally:
+    """Puts what a stage says beside how many measurements are done."""
+
+    def __init__(self, say: Say, total: int) -> None:
+        self._say = say
+        self._total = total
+        self.lead = ""
+        self.done = 0
+
+    def say(self, text: str) -> None:
+        self._say(self.lead + text, self.done, self._total)
 
 
 def _plan(values: dict[str, Any]) -> Plan:

@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from corral.bench.recommendation import Found, Recommendation, Setting, recommen
 from corral.bench.result import Result, median
 from corral.bench.think import Think, measure_think
 from corral.launch.errors import UserError
+from corral.launch.estimate import Say, say_nothing
 from corral.launch.experiment import Experiment
 from corral.protocol import change_settings
 from inference_server.settings import BatchingSettings
@@ -33,8 +34,6 @@ LEAST_S = 2.0
 """Seconds of each measurement, where nobody says."""
 STEPS_EACH = 20
 """Steps of an environment that such a measurement takes at least."""
-
-Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def tune(
     rounds: int = ROUNDS,
     seconds: float | None = None,
     busy: bool = False,
-    say: Say = lambda text: None,
+    say: Say = say_nothing,
 ) -> Tuning:
     """Measure every setting in each round, and recommend one.
 
@@ -176,10 +175,9 @@ def _measured(
         for number in range(rounds):
             # Back and forth, so that a machine that grows slower or faster favours nobody.
             for setting in tried if number % 2 == 0 else reversed(tried):
-                done = sum(map(len, results.values())) + 1
-                say(
-                    f"{done} of {rounds * len(tried)}: timeout {setting.timeout_us} us, max_size {setting.max_size}"
-                )
+                done = sum(map(len, results.values()))
+                text = f"measuring timeout {setting.timeout_us} us, max_size {setting.max_size}"
+                say(text, done, rounds * len(tried))
                 _change(stage.address, setting, buckets(experiment, setting.max_size))
                 results[setting].append(stage.measure(seconds))
     return results

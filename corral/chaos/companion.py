@@ -13,6 +13,7 @@ from corral.chaos.invariants import Invariants
 from corral.chaos.plan import Injury, Plan
 from corral.chaos.recovery import Patient
 from corral.launch.processes import Child
+from corral.launch.progress import Goal
 
 PATIENCE_S = 300.0
 """Seconds within which whatever was hit must have recovered."""
@@ -113,6 +114,20 @@ class Chaos:
         if now >= self._due:
             self._hit(now)
         return False
+
+    def goal(self) -> Goal | None:
+        """See `corral.launch.local.Companion`: the time, or the injuries, whichever is over first."""
+        if not self._whole:
+            return None
+        done, began = len(self.injuries), self._ends - self._minutes * 60
+        passed_s, left_s = self._clock() - began, max(0.0, self._ends - self._clock())
+        fraction = passed_s / (self._minutes * 60)
+        text = f"{done:,} injuries in {passed_s / 60:.1f} of {self._minutes:g} min"
+        if self._kills:
+            text = f"{done:,} of {self._kills:,} injuries"
+            fraction = max(fraction, done / self._kills)
+            left_s = min(left_s, passed_s * (self._kills - done) / done) if done else left_s
+        return Goal(text, min(1.0, fraction), left_s)
 
     def end(self) -> None:
         """See `corral.launch.local.Companion`: nobody stays frozen."""

@@ -109,9 +109,7 @@ def _measured(measure, rows, conditions):  # type: ignore[no-untyped-def]
     console = Console(stderr=True)
     results: list[Any] = []
     with progress(console) as say:
-        for result in measure(
-            rows, conditions, on_progress=lambda text: say(f"{len(results) + 1} of {len(rows)}: {text}")
-        ):
+        for result in measure(rows, conditions, say=say):
             results.append(result)
             if console.is_terminal and len(rows) > 1:
                 console.print(_line(result), highlight=False)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from corral.cli.options import RunFolder
-from corral.cli.progress import progress
+from corral.cli.progress import PATIENCE_S, progress
 
 if TYPE_CHECKING:
     import keras
 
     from actor_client.settings import EnvironmentSettings
-
-_TERMINAL_S, _ELSEWHERE_S = 0.5, 10.0
-"""Seconds between two words on how far it is."""
 
 
 def evaluate(
@@ -90,6 +84,8 @@ def _played(
     video: Path | None,
 ) -> dict[str, Any]:
     """The figures of the episodes, and of the film where there is one."""
+    from rich.console import Console
+
     from actor_client.environments import spaces
     from corral.launch.evaluation import play_episodes, start_seeds
     from corral.launch.film import film_episode
@@ -99,28 +95,13 @@ def _played(
     film = None
     if video is not None:  # first: what cannot be filmed is said at once
         film = film_episode(environment, policy.player(1), video, seed=start_seeds(seed, 1)[0])
-    with _counting(episodes) as on_step:
-        played = play_episodes(environment, policy.player, episodes, seed=seed, on_step=on_step)
-    return {**played.figures(), "video": None if film is None else film.figures()}
-
-
-@contextmanager
-def _counting(episodes: int) -> Iterator[Callable[[int, int], None]]:
-    """Say on stderr, now and then, how far it is."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    every_s = _TERMINAL_S if console.is_terminal else _ELSEWHERE_S
-    said_at = time.monotonic()
-    with progress(console) as say:
+    with progress(Console(stderr=True), every_s=PATIENCE_S) as say:
 
         def on_step(ended: int, steps: int) -> None:
-            nonlocal said_at
-            if time.monotonic() - said_at >= every_s:
-                said_at = time.monotonic()
-                say(f"{ended:,} of {episodes:,} episodes, {steps:,} steps")
+            say(f"playing episodes, {steps:,} steps", ended, episodes)
 
-        yield on_step
+        played = play_episodes(environment, policy.player, episodes, seed=seed, on_step=on_step)
+    return {**played.figures(), "video": None if film is None else film.figures()}
 
 
 def _number(value: float | None) -> str:

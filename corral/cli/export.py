@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from corral.cli.options import RunFolder
+from corral.cli.progress import PATIENCE_S, progress
 
 
 def export(
@@ -31,7 +32,11 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier export.")] = False,
 ) -> None:
     """Write the trained policy of a run in a form that others serve: observations in, the greedy action out."""
+    from rich.console import Console
+
     from corral.launch.export import export_policy
     from corral.launch.view import say
 
-    say(f"wrote {export_policy(run, form, output, force=force)}")
+    with progress(Console(stderr=True), every_s=PATIENCE_S) as tell:
+        path = export_policy(run, form, output, force=force, say=tell)
+    say(f"wrote {path}")

@@ -21,6 +21,7 @@ from corral.cli.options import (
     trace_file,
     trace_seconds,
 )
+from corral.cli.progress import warming
 
 
 def serve(
@@ -95,7 +96,10 @@ def serve(
     from inference_server.server import InferenceServer
 
     board = Board()
-    server = InferenceServer(settings, lambda: saved_agent(policy), seed=0, learner=None, keys=keys, board=board)
-    with recording("server", trace_file("server"), trace_s), exported(metrics, board, "server"):
-        code = serve_until_stopped(server, stop, lambda: say(f"serving {policy} at {server.address}"))
+    with warming(f"loading {policy}") as warm, recording("server", trace_file("server"), trace_s):
+        server = InferenceServer(
+            settings, lambda: saved_agent(policy), seed=0, learner=None, keys=keys, board=board
+        )
+        with exported(metrics, board, "server"):
+            code = serve_until_stopped(server, stop, lambda: say(f"serving {policy} at {server.address}"), warm)
     raise typer.Exit(code)

@@ -24,6 +24,7 @@ from corral.cli.options import (
     trace_seconds,
     with_options,
 )
+from corral.cli.progress import warming
 
 
 def server(
@@ -69,6 +70,6 @@ def server(
     know(run=loaded.run.name)
     choose_threads_for(loaded)
     import_keras()
-    with recording("server", trace_file("server"), trace_s):
-        code = run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}"))
+    with recording("server", trace_file("server"), trace_s), warming() as warm:
+        code = run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}"), on_warm=warm)
     raise typer.Exit(code)

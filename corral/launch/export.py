@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corral.launch.errors import UserError
+from corral.launch.estimate import Say, say_nothing
 from corral.launch.experiment import load_experiment
 from corral.launch.folder import experiment_file, write_whole
 from corral.launch.policy import load_policy, policy_file
@@ -19,19 +20,23 @@ from corral.launch.threads import choose_threads_for_file
 
 _MARK = "saved_model.pb"
 """What a SavedModel has in its folder."""
+_STAGES = 3
 _NO_ONNX = (
     "--format onnx: cannot be written yet. Keras 3.15 spells the argmax that chooses an action with operations on "
     "bits, which tf2onnx 1.17 does not convert. The network without its argmax can be: docs/results.md shows how"
 )
 
 
-def export_policy(folder: Path, form: str, output: Path | None = None, *, force: bool = False) -> Path:
+def export_policy(
+    folder: Path, form: str, output: Path | None = None, *, force: bool = False, say: Say = say_nothing
+) -> Path:
     """Write the policy of the run in `folder`; where it lies.
 
     Args:
       form: one of `FORMATS`.
       output: a file, or the folder of a SavedModel; None takes one within the run's folder.
       force: write over what an earlier export left there.
+      say: told what is going on.
 
     Raises:
       UserError: there is no such form or no policy, Keras cannot load that, or `output` cannot be taken.
@@ -46,7 +51,7 @@ def export_policy(folder: Path, form: str, output: Path | None = None, *, force:
     policy = policy_file(folder)
     path = folder / kind.default if output is None else output
     kind.check(path, force)
-    kind.write(folder, policy, path)
+    kind.write(folder, policy, path, say)
     return path
 
 
@@ -74,21 +79,24 @@ def _taken(path: Path) -> UserError:
     return UserError(f"{path} exists: --force overwrites it, --output PATH writes another")
 
 
-def _copy(folder: Path, policy: Path, path: Path) -> None:
+def _copy(folder: Path, policy: Path, path: Path, say: Say) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, policy.read_bytes())
 
 
-def _write_saved_model(folder: Path, policy: Path, path: Path) -> None:
+def _write_saved_model(folder: Path, policy: Path, path: Path, say: Say) -> None:
     """Write it beside its place and move it there: a server that looks for new versions never meets half of one."""
     build = load_experiment(experiment_file(folder), (), {}).agent.network.build
     choose_threads_for_file(policy)
+    say("starting TensorFlow", 0, _STAGES)
     import_keras()
+    say(f"loading {policy}", 1, _STAGES)
     model = load_policy(policy, build)
     path = path.resolve()  # so that it has a name and a folder, "." too
     path.parent.mkdir(parents=True, exist_ok=True)
     draft, before = (path.with_name(f".{path.name}.{os.getpid()}.{word}") for word in ("new", "old"))
     try:
+        say(f"writing {path}", 2, _STAGES)
         with _without_warnings("absl"):  # which name every "." that becomes a "_"
             model.export(draft, format="tf_saved_model", verbose=False)
         if path.exists():
@@ -124,12 +132,12 @@ class _Form:
     Attributes:
       default: where it goes within the run's folder.
       check: raises `UserError` where a path cannot be taken.
-      write: writes a run's policy, given the run's folder and the policy's file, to a path.
+      write: writes a run's policy, given the run's folder and the policy's file, to a path, and says what goes on.
     """
 
     default: str
     check: Callable[[Path, bool], None]
-    write: Callable[[Path, Path, Path], None]
+    write: Callable[[Path, Path, Path, Say], None]
 
 
 FORMATS = {

@@ -20,7 +20,7 @@ from corral.launch.log_watch import LogWatch
 from corral.launch.logs import log_to_file
 from corral.launch.poller import Fetch, StatusPoller
 from corral.launch.processes import Child, describe_exit, end
-from corral.launch.progress import Progress
+from corral.launch.progress import Goal, Progress
 from corral.launch.run_trace import RunTrace
 from corral.launch.sockets import local_addresses, make_socket_folder
 from corral.launch.summary import Outcome, conclude, learner_outcome
@@ -54,6 +54,10 @@ class Companion(Protocol):
 
     def look(self) -> bool:
         """Called again and again on the main thread, and must not block. True ends the run, as a signal does."""
+        ...
+
+    def goal(self) -> Goal | None:
+        """How far it is; None before it has begun."""
         ...
 
     def end(self) -> None:
@@ -257,8 +261,10 @@ class LocalRun:
             self._steps_before = int(learner["env_steps_before"])
         run, before = self._experiment.run, self._steps_before or 0
         restarts = sum(child.restarts for child in self._children.values())
+        goal = self._companion.goal() if self._companion is not None else None
         server = figures.get("server", {})
-        return Progress(run, elapsed_s, server, learner, before, restarts, self._judge.hear(server, learner))
+        verdict = self._judge.hear(server, learner)
+        return Progress(run, elapsed_s, server, learner, before, restarts, verdict, goal)
 
     def _final_progress(self) -> Progress:
         """How the run stands at its end: the server still knows, but not for long."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from corral.launch.errors import UserError
 from corral.launch.folder import METRICS

@@ -12,6 +12,21 @@ from corral.telemetry.verdict import Verdict
 
 
 @dataclass(frozen=True)
+class Goal:
+    """Where a run is going that goes on until somebody else says so.
+
+    Attributes:
+      text: how far it is, for a person.
+      fraction: the same, 0 to 1.
+      left_s: seconds that it will still take; None where nobody knows.
+    """
+
+    text: str
+    fraction: float
+    left_s: float | None
+
+
+@dataclass(frozen=True)
 class Progress:
     """A run at one moment.
 
@@ -23,6 +38,7 @@ class Progress:
       steps_before: environment steps of the run's earlier lives, which are none of `elapsed_s`.
       restarts: how often processes of the run ended and were started again.
       verdict: what holds it back; None where nobody knows yet.
+      goal: what the run is for, where it is neither its target nor its step limit.
     """
 
     run: RunSettings
@@ -32,6 +48,7 @@ class Progress:
     steps_before: int = 0
     restarts: int = 0
     verdict: Verdict | None = None
+    goal: Goal | None = None
 
     @property
     def state(self) -> str:
@@ -55,8 +72,20 @@ class Progress:
         return None
 
     @property
+    def left_s(self) -> float | None:
+        """Seconds to the step limit at the present speed, or to the goal; None where nobody knows."""
+        if self.goal is not None:
+            return self.goal.left_s
+        speed = number(self.server, "rows_per_s")
+        if self.state != "training" or not speed:
+            return None
+        return max(0, self.run.max_env_steps - self.env_steps) / speed
+
+    @property
     def fraction(self) -> float:
-        """The part of the way to the target, or to the step limit where there is no target: 0 to 1."""
+        """The part of the way to the goal, the target, or to the step limit where there is no target: 0 to 1."""
+        if self.goal is not None:
+            return self.goal.fraction
         target = self.run.target_return
         if target is None or not math.isfinite(target) or target <= 0:
             return min(1.0, self.env_steps / self.run.max_env_steps)

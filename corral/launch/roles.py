@@ -32,9 +32,10 @@ def run_server(
     stop: StopRequest,
     on_ready: Callable[[], None] = lambda: None,
     ledgers: Path | None = None,
+    on_warm: Callable[[int, int], object] = lambda done, total: None,
 ) -> int:
     """Serve the experiment's agent until asked to stop; its weights come from the learner. `ledgers` is where it
-    keeps counts that outlive it."""
+    keeps counts that outlive it; the rest as for `serve`."""
     wake_without_preempting()
     from inference_server.server import InferenceServer
 
@@ -51,14 +52,25 @@ def run_server(
     )
     know_version(lambda: server.policy_version)
     with exported(experiment.metrics, board, "server"):
-        return serve(server, stop, on_ready)
+        return serve(server, stop, on_ready, on_warm)
 
 
-def serve(server: Any, stop: StopRequest, on_ready: Callable[[], None] = lambda: None) -> int:
-    """Warm and run an `InferenceServer` until asked to stop; `on_ready` is called between the two."""
+def serve(
+    server: Any,
+    stop: StopRequest,
+    on_ready: Callable[[], None] = lambda: None,
+    on_warm: Callable[[int, int], object] = lambda done, total: None,
+) -> int:
+    """Warm and run an `InferenceServer` until asked to stop; `on_ready` is called between the two, `on_warm` with
+    the compilations that are done and those that there are."""
+
+    def warmed(done: int, total: int) -> None:
+        stop.check()
+        on_warm(done, total)
+
     stop.call(server.stop)
     with suppress(AskedToStopError):
-        server.warm(lambda done, total: stop.check())
+        server.warm(warmed)
         on_ready()
     server.run()  # closes what is open, even where it was asked to stop before
     return stop.exit_code

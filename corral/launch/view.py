@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Any, Protocol
 
+from corral.launch.estimate import in_words
 from corral.launch.progress import Progress
 
 VERDICT_EVERY_S = 10.0
@@ -55,6 +56,8 @@ class PlainView:
         """Print one line, and each complaint once."""
         mean = progress.mean_return
         words = progress.words() + ([] if mean is None else [f"return {mean:.1f}"])
+        if progress.goal is not None or progress.run.target_return is None:
+            words += [f"about {in_words(progress.left_s)} left"] if progress.left_s is not None else []
         figures = "  ".join(words)
         self.note(f"{progress.elapsed_s:6.1f} s  {progress.state:8}  {figures}".rstrip())
         self._judge(progress)
@@ -132,10 +135,18 @@ def render(progress: Progress) -> Any:
 
 
 def _towards(progress: Progress) -> str:
-    mean, target = progress.mean_return, progress.run.target_return
-    if target is None:
-        return f"{progress.env_steps:,} of {progress.run.max_env_steps:,} steps"
-    return f"mean return {'-' if mean is None else f'{mean:.1f}'} of {target:g}"
+    run, mean, left = progress.run, progress.mean_return, progress.left_s
+    if progress.goal is not None:
+        return progress.goal.text + _left(left, "about")
+    if run.target_return is None:
+        return f"{progress.env_steps:,} of {run.max_env_steps:,} steps" + _left(left, "about")
+    # When a target is reached nobody knows, but when it is given up.
+    shown = "-" if mean is None else f"{mean:.1f}"
+    return f"mean return {shown} of {run.target_return:g}" + _left(left, "at most")
+
+
+def _left(seconds: float | None, lead: str) -> str:
+    return "" if seconds is None else f", {lead} {in_words(seconds)} left"
 
 
 def say(text: str) -> None:

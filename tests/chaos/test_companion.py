@@ -12,6 +12,7 @@ import psutil
 from corral.chaos.companion import PATIENCE_S, Chaos
 from corral.chaos.plan import Plan, kinds_of
 from corral.launch.processes import Child
+from corral.launch.progress import Goal
 from tests.support.processes import until
 
 
@@ -58,11 +59,13 @@ def test_it_kills_until_it_has_killed_enough_and_all_is_well(tmp_path: Path) -> 
         stage.now = 20.0
         assert not stage.chaos.look()
         assert not stage.chaos.injuries  # nobody is hit before all have worked
+        assert stage.chaos.goal() is None
         stage.say("a", 1)
         stage.chaos.look()
         stage.now = 50.0
         assert not stage.chaos.look()
         assert stage.notes == ["1: server is killed"]
+        assert stage.chaos.goal() == Goal("1 of 1 injuries", 1.0, 0.0)
         until(lambda: stage.child.poll() == -signal.SIGKILL, what="its end")
         assert not stage.chaos.look()  # it has not recovered
         stage.now = 53.0
@@ -83,6 +86,7 @@ def test_what_is_frozen_thaws_and_nobody_stays_frozen_at_the_end(tmp_path: Path)
         stage.now = 20.0
         stage.chaos.look()
         until(lambda: stage.stopped, what="a stopped process")
+        assert stage.chaos.goal() == Goal("1 injuries in 0.3 of 1 min", 20 / 60, 40.0)
         stage.now = 20.0 + stage.chaos.injuries[0].frozen_s
         assert not stage.chaos.look()
         until(lambda: not stage.stopped, what="one that goes on")

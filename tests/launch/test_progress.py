@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from corral.launch.progress import Progress
+from corral.launch.progress import Goal, Progress
 from corral.launch.settings import RunSettings
 from corral.launch.summary import result_line, summarize
 from corral.launch.view import PlainView, render
@@ -131,3 +131,42 @@ def test_the_result_says_where_things_are(tmp_path: Path) -> None:
     (tmp_path / "policy.keras").touch()
     line = result_line(summarize(progress(), {"solved": True}), "solved", tmp_path)
     assert line.endswith(f"; policy {tmp_path}/policy.keras, checkpoints {tmp_path}/checkpoints/")
+
+
+LONG = RunSettings(name="cartpole", max_env_steps=100_000)
+FAST = {**SERVER, "rows_per_s": 1000.0}
+
+
+def shown(state: Progress) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render(state))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_step_limit_is_so_far_away_as_the_speed_says() -> None:
+    state = progress(FAST, run=LONG)
+    assert state.left_s == pytest.approx((100_000 - 12_100) / 1000)
+    assert "12,100 of 100,000 steps, about 88 s left" in shown(state)
+
+
+def test_towards_a_target_only_the_most_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    state = progress(FAST, run=RunSettings(target_return=475.0, max_env_steps=100_000))
+    assert "mean return 95.0 of 475, at most 88 s left" in shown(state)
+    PlainView().show(state)
+    assert "left" not in capsys.readouterr().out
+
+
+def test_plain_lines_say_how_long_to_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    PlainView().show(progress(FAST, run=LONG))
+    assert capsys.readouterr().out.rstrip().endswith("about 88 s left")
+
+
+def test_nobody_knows_how_long_before_training() -> None:
+    assert progress({**FAST, "ready": False}, run=LONG).left_s is None
+    assert progress({**FAST, "rows_per_s": 0.0}, run=LONG).left_s is None
+
+
+def test_another_goal_takes_the_place_of_target_and_limit() -> None:
+    state = Progress(RUN, 10.0, FAST, LEARNER, goal=Goal("3 of 12 injuries", 0.25, 90.0))
+    assert state.fraction == 0.25
+    assert "3 of 12 injuries, about 90 s left" in shown(state)
