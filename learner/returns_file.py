@@ -8,9 +8,10 @@ import os
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class ReturnsFile:
         """Write what is new, if anything is."""
         if self._failed or self._count == self._written:
             return
+        import numpy as np
+
         self._written = self._count
         content = io.BytesIO()
         # Written over in place, a few times a second: the count at both ends tells half a file from a whole one.
@@ -76,8 +79,13 @@ class ReturnsFile:
 
 def read_returns(folder: Path) -> Returns | None:
     """What the file in `folder` says; None where there is none, or none that is whole."""
+    path = folder / RETURNS_FILE
+    if not path.exists():
+        return None  # before numpy is needed: a run's processes are to be started at once
+    import numpy as np
+
     try:
-        values = np.load(folder / RETURNS_FILE, allow_pickle=False)
+        values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     if values.shape != (LATEST + 3,) or values[0] != values[-1]:

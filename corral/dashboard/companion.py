@@ -11,6 +11,7 @@ from typing import Any
 from corral.launch.folder import LOGS
 from corral.launch.lifeline import GRACE_S
 from corral.launch.processes import Child, describe_exit, end
+from corral.launch.progress import Goal
 
 LOG = "dashboard.log"
 
@@ -67,6 +68,10 @@ class DashboardCompanion:
             self._note(f"the dashboard ended ({describe_exit(code)}), the run goes on: {error}")
             self.end()
         return False
+
+    def goal(self) -> Goal | None:
+        """None: the run's own is shown."""
+        return None
 
     def end(self) -> None:
         """End it."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from corral.agents.settings import USERS
 from corral.launch.folder import EXPERIMENT, TENSORBOARD, read_json
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RETURNS = "episode_returns"
 _METRICS = ("mean_return", "env_steps", "elapsed_s")

@@ -318,7 +318,9 @@ def _is_sound_step(frames: Frames) -> bool:
 def _check_infer(inputs: list[Frames], key: Key) -> None:
     """An accepted INFER has as many bytes as its header says, and numbers that are finite."""
     asked = [
-        frames for frames in inputs if key_of(frames, _SESSIONLESS) == key and frames[0][3] == MessageType.INFER
+        frames
+        for frames in inputs
+        if key_of(frames, _SESSIONLESS) == key and frames[0][3:4] == bytes([MessageType.INFER])
     ]
     assert any(_is_sound_infer(frames) for frames in asked), in_words(asked[0])
 
