@@ -274,7 +274,9 @@ class UnrollSource(Listener):
             raise ProtocolError(ErrorCode.UNKNOWN_TYPE, f"a learner takes no messages of type {header.type}")
 
     def _tell(self, routing: bytes, header: Header) -> None:
-        report = Report(self._report() | {"parcels_lost": self.parcels_lost})
+        # A training loop of somebody's own has no figures, and is a learner all the same.
+        figures = {"role": "learner", "ready": True} | self._report() | {"parcels_lost": self.parcels_lost}
+        report = Report(figures)
         self._send(routing, [pack_control(MessageType.REPORT, header.session, header.sequence, report)])
 
     def _on_hello(self, routing: bytes, header: Header, hello: Hello) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,11 @@ class Situation:
     def figures(self) -> dict[str, Any]:
         return fetch_status(self.server) or {}
 
+    def top(self, *options: str, where: str = "") -> str:
+        """What `corral top` prints."""
+        command = [sys.executable, "-m", "corral.cli", "top", where or self.server, *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
     def verdict(self) -> Verdict:
         """Of some seconds in which it went on."""
         before = self.figures()
@@ -73,6 +80,19 @@ def test_slow_environments(situation: Situation) -> None:
     assert found.bound is Bound.ENVIRONMENT
     assert found.shares[Bound.ENVIRONMENT] > 0.7
     assert found.setting == "actor.processes"
+    # The same from the terminal: for programs, and for people.
+    lines = situation.top("--json", "--looks", "5", "--every", "0.5").splitlines()
+    assert len(lines) == 5
+    last = json.loads(lines[-1])
+    assert last["verdict"]["bound"] == "environment-bound"
+    assert last["server"]["actors"] == len(last["server"]["actor_table"]) == 2
+    assert all(row["environment_share"] > 0.5 for row in last["server"]["actor_table"])
+    text = situation.top("--looks", "5", "--every", "0.5", "--actors", "1")
+    assert "environment-bound: actors spend" in text
+    assert "and 1 more" in text
+    assert (
+        json.loads(situation.top("--json", "--looks", "1", where=situation.unrolls))["learner"]["role"] == "learner"
+    )
 
 
 def test_a_delayed_link(situation: Situation, stack: ExitStack, tmp_path: Path) -> None:

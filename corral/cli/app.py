@@ -22,6 +22,7 @@ from corral.cli.serve import serve
 from corral.cli.server import server
 from corral.cli.set import set_
 from corral.cli.status import status
+from corral.cli.top import top
 from corral.cli.tune import tune
 
 app = typer.Typer(
@@ -59,7 +60,7 @@ def _corral(
 
 
 for _command in (
-    run, serve, server, learner, actor, init, config, status, dashboard, bench, tune, chaos, evaluate, export,
+    run, serve, server, learner, actor, init, config, status, top, dashboard, bench, tune, chaos, evaluate, export,
 ):  # fmt: skip
     app.command()(_command)
 app.command("set")(set_)

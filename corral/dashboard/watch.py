@@ -38,6 +38,7 @@ class Watch:
     Args:
       fetch: as `StatusPoller` takes it.
       clock: seconds, monotonic.
+      period_s: seconds from one look to the next.
 
     Attributes:
       server, learner: the newest figures; empty before the first answer.
@@ -45,7 +46,14 @@ class Watch:
       target: the mean return that the run wants to reach, where that is known.
     """
 
-    def __init__(self, source: Source, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        source: Source,
+        fetch: Fetch,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        period_s: float = PERIOD_S,
+    ) -> None:
         self.source = source
         self.server: Mapping[str, Any] = {}
         self.learner: Mapping[str, Any] = {}
@@ -66,7 +74,7 @@ class Watch:
         self._setting: tuple[Any, Any] | None = None
         self._judge = Judge()
         self._recall()
-        self._poller = StatusPoller(source.addresses, fetch, period_s=PERIOD_S, listener=self.hear)
+        self._poller = StatusPoller(source.addresses, fetch, period_s=period_s, listener=self.hear)
 
     def start(self) -> None:
         """Begin to ask."""
@@ -79,6 +87,8 @@ class Watch:
     def hear(self, role: str, figures: Mapping[str, Any] | None) -> None:
         """What "server" or "learner" answered just now; None for silence."""
         now = self._clock()
+        if figures is not None and figures.get("role") == "learner":
+            role = "learner"  # whoever named an address may have meant a learner's
         with self._lock:
             if figures is not None:
                 self._heard[role] = now

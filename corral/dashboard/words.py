@@ -30,6 +30,9 @@ def standing(watch: Watch) -> Standing:
     if watch.ended:
         return Standing("ended", _result(watch), "grey", "flag")
     address = watch.source.addresses["server"]
+    if not watch.heard("server") and watch.heard("learner"):
+        word = "paused" if watch.learner.get("paused") else "training"
+        return Standing(word, "a learner; its servers are not watched", "positive", "play_arrow")
     if not watch.heard("server"):
         return Standing("waiting", f"for an answer from {address}", "warning", "hourglass_empty")
     if (silent := watch.silent_s("server")) > SILENT_S:

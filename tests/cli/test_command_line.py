@@ -13,7 +13,10 @@ import corral
 
 ROOT = Path(__file__).parents[2]
 CARTPOLE = ROOT / "examples" / "cartpole.toml"
-COMMANDS = ("run", "serve", "server", "learner", "actor", "init", "config", "status", "set", "evaluate", "export")
+COMMANDS = (
+    "run", "serve", "server", "learner", "actor", "init", "config", "status", "set", "top", "dashboard", "evaluate",
+    "export",
+)  # fmt: skip
 
 
 def corral_command(
