@@ -373,7 +373,7 @@ def test_status_is_answered_while_the_queue_is_full(source: UnrollSource, server
     server.send(*server.parcel(2, 7))
     header, frames = server.ask(pack_header(MessageType.STATUS, 0, 9))
     assert (header.type, header.sequence) == (MessageType.REPORT, 9)
-    assert body(Report, frames).figures == {"hello": 1, "parcels_lost": 0}
+    assert body(Report, frames).figures == {"role": "learner", "ready": True, "hello": 1, "parcels_lost": 0}
 
 
 def test_a_batch_larger_than_the_queue_would_never_come(source: UnrollSource) -> None:
