@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+
+
+class Moment(NamedTuple):
+    """When the computing thread was free last, and when the learner's latest block began and ended."""
+
+    free_at: float
+    blocked_from: float
+    blocked_to: float
 
 
 class Delays:
@@ -51,21 +60,27 @@ class Delays:
         else:
             self._blocked_to = self._clock()
 
-    def left(self, arrived: np.ndarray, began: float, now: float, *, gathers: bool) -> None:
-        """STEPs that arrived then (`[n]`) were computed from `began` until `now`.
+    @property
+    def moment(self) -> Moment:
+        """What has to be known of now, to say later what held up whoever leaves now."""
+        return Moment(self._free_at, self._blocked_from, self._blocked_to)
+
+    def left(
+        self, arrived: np.ndarray, began: np.ndarray, now: np.ndarray, moments: np.ndarray, gathers: np.ndarray
+    ) -> None:
+        """STEPs, `[n]`, arrived then, were computed from `began` on and answered at `now`.
 
         Args:
-          gathers: whether batches wait to be fuller; where they do not, all waiting is the engine's.
+          moments: `[n, 3]`, the `moment` before each was computed.
+          gathers: `[n]`, whether batches waited to be fuller; where they did not, all waiting is the engine's.
         """
-        learner = np.minimum(began, self._blocked_to) - np.maximum(arrived, self._blocked_from)
-        learner = np.maximum(learner, 0.0)
-        gather = began - np.maximum(arrived, self._free_at) - learner if gathers else np.zeros(1)
-        held = float(learner.sum()), float(np.maximum(gather, 0.0).sum())
+        free_at, blocked_from, blocked_to = moments.T
+        learner = np.maximum(np.minimum(began, blocked_to) - np.maximum(arrived, blocked_from), 0.0)
+        gather = np.maximum(began - np.maximum(arrived, free_at) - learner, 0.0) * gathers
         self.requests += len(arrived)
-        self._learner_s += held[0]
-        self.gather_s += held[1]
-        self.engine_s += float((now - arrived).sum()) - sum(held)
-        self.engine_is_free(now)
+        self._learner_s += float(learner.sum())
+        self.gather_s += float(gather.sum())
+        self.engine_s += float((now - arrived - learner - gather).sum())
 
     def engine_is_free(self, now: float) -> None:
         """From now on, until it computes again: whatever it computed."""

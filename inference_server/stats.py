@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,11 +12,23 @@ from corral.protocol import ErrorCode
 from corral.telemetry import Histogram
 from corral.telemetry.board import Samples
 from corral.telemetry.catalogue import ROWS, SECONDS
-from inference_server.batch import Batch
+from inference_server.batch import Batch, Request
 from inference_server.batcher import Reason
-from inference_server.delays import Delays
+from inference_server.delays import Delays, Moment
 
 RETURNS = 100
+SETTLE_BATCHES = 256
+"""Batches whose requests are looked at together, at most."""
+
+
+class _Departure(NamedTuple):
+    """A batch that has left, and what its requests will be judged by."""
+
+    requests: Sequence[Request]
+    began: float
+    now: float
+    moment: Moment
+    gathers: bool
 
 
 class Stats:
@@ -24,6 +36,7 @@ class Stats:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._departures: list[_Departure] = []
         self.delays = Delays(clock)
         self._request_s, self._queue_s, self._compute_s = (Histogram(SECONDS) for _ in range(3))
         self._batch_rows = Histogram(ROWS)
@@ -39,21 +52,39 @@ class Stats:
         self.returns: deque[float] = deque(maxlen=RETURNS)
 
     def batch_left(self, batch: Batch, reason: Reason, padded_to: int, began: float, *, gathers: bool) -> None:
-        """A batch, which began to be computed at `began`, was answered just now; `gathers` is as for `Delays`."""
+        """A batch, which began to be computed at `began`, was answered just now.
+
+        Args:
+          gathers: whether batches wait to be fuller.
+        """
         now = self._clock()
-        arrived = np.array([request.arrived for request in batch.requests])
-        self._request_s.observe_all(now - arrived)
-        self._queue_s.observe_all(began - arrived)
-        if batch.requests[0].session is not None:
-            self.delays.left(arrived, began, now, gathers=gathers)
-        else:
-            self.delays.engine_is_free(now)
+        self._departures.append(_Departure(batch.requests, began, now, self.delays.moment, gathers))
+        self.delays.engine_is_free(now)
         self._compute_s.observe(now - began)
         self._batch_rows.observe(batch.rows)
         self.rows += batch.rows
         self.batches += 1
         self.padding += padded_to - batch.rows
         self.reasons[reason] += 1
+        if len(self._departures) >= SETTLE_BATCHES:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Look at the requests of all batches that have left since the last time, at once: that costs least."""
+        departures, self._departures = self._departures, []
+        if not departures:
+            return
+        counts = [len(each.requests) for each in departures]
+        arrived = np.array([request.arrived for each in departures for request in each.requests])
+        began, now = (
+            np.repeat(times, counts) for times in zip(*((e.began, e.now) for e in departures), strict=True)
+        )
+        self._request_s.observe_all(now - arrived)
+        self._queue_s.observe_all(began - arrived)
+        steps = np.repeat([each.requests[0].session is not None for each in departures], counts)
+        moments = np.repeat([each.moment for each in departures], counts, axis=0)
+        gathers = np.repeat([each.gathers for each in departures], counts)
+        self.delays.left(arrived[steps], began[steps], now[steps], moments[steps], gathers[steps])
 
     def error(self, code: str, text: str) -> None:
         """An ERROR was sent."""
@@ -65,10 +96,12 @@ class Stats:
 
     def tick(self) -> None:
         """Once in a while: moves the window over which speeds are averaged."""
+        self._settle()
         self._window.append((self._clock(), self.rows, self.batches))
 
     def figures(self) -> dict[str, Any]:
         """The figures as msgpack takes them; names as in docs/protocol.md."""
+        self._settle()
         since, rows, batches = self._window[0]
         elapsed = max(self._clock() - since, 1e-9)
         p50, p99 = self._request_s.percentiles(50, 99)
@@ -101,6 +134,7 @@ class Stats:
 
     def samples(self) -> Samples:
         """The figures for Prometheus; names as in `corral.telemetry.catalogue`."""
+        self._settle()
         return {
             "inference_requests_total": {"ok": len(self._request_s), **self.errors},
             "inference_rows_total": self.rows,
