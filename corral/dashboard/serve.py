@@ -68,7 +68,7 @@ def serve(
     gate = Gate(application, token, _LOOPBACK if local else None, reading_is_free=local, cookie=f"corral-{port}")
     # No access log: the token stands in the first request. No compression: it costs more than loopback does.
     config = uvicorn.Config(
-        gate, log_level="warning", access_log=False, ws="wsproto", ws_per_message_deflate=not local, lifespan="on",
+        gate, log_config=None, access_log=False, ws="wsproto", ws_per_message_deflate=not local, lifespan="on",
         timeout_graceful_shutdown=2, server_header=False,
     )  # fmt: skip
     for watch, _ in watched:
