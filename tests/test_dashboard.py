@@ -204,15 +204,20 @@ def test_light_and_dark_wide_and_narrow(run: Run, page: Page, width: int, dark: 
     page.until_words("training", ".corral-standing")
     until(lambda: drawn(page, "throughput"), 20, "a chart")
     assert page.run("return document.documentElement.scrollWidth") <= width
-    script = "const s = getComputedStyle(arguments[0]); return [s.color, s.backgroundColor, s.fill]"
-    card, text = page.all(".corral-card")[0], page.all(".corral-chart text")[0]
-    (colour, ground, _), (_, _, fill) = page.run(script, card), page.run(script, text)
+    colour, ground = style(page, ".corral-card", "color"), style(page, ".corral-card", "backgroundColor")
+    fill = style(page, ".corral-chart text", "fill")
     assert (brightness(ground) < 100) is dark
     assert abs(brightness(colour) - brightness(ground)) > 150
     assert abs(brightness(fill) - brightness(ground)) > 150  # of the charts' words too
     page.save(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 20_000
     assert page.errors() == []
+
+
+def style(page: Page, selector: str, name: str) -> str:
+    """How the first such element looks. Charts are drawn anew while we look, so in one go."""
+    script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    return str(page.run(script, selector, name))
 
 
 def brightness(colour: str) -> float:

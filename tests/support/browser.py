@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import ElementClickInterceptedException
+from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
 from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -74,9 +74,10 @@ class Page:
 
         def press() -> bool:
             for button in self.all(f"{within} button"):
-                if words in button.text and button.is_enabled():
-                    self.run("arguments[0].scrollIntoView({block: 'center'})", button)
-                    with contextlib.suppress(ElementClickInterceptedException):  # a dialogue is still moving
+                # A dialogue may be moving still, and the page may be building itself.
+                with contextlib.suppress(ElementClickInterceptedException, StaleElementReferenceException):
+                    if words in button.text and button.is_enabled():
+                        self.run("arguments[0].scrollIntoView({block: 'center'})", button)
                         button.click()
                         return True
             return False
