@@ -184,7 +184,7 @@ class Watch:
         if self._setting is not None and setting != self._setting:
             changed = []
             if setting[0] != self._setting[0]:
-                changed.append("auto" if timeout == "auto" else f"{timeout} µs")
+                changed.append("auto" if timeout == "auto" else timeout_text(number(figures, "timeout_us")))
             if setting[1] != self._setting[1]:
                 changed.append(f"{setting[1]} rows")
             if self._marks and now - self._marks[-1][0] < ONE_MARK_S:
@@ -199,8 +199,12 @@ class Watch:
         if figures.get("episodes"):
             self._returns.add(steps, _band(figures))
         for name, value in (figures.get("losses") or {}).items():
-            if name in self._losses or len(self._losses) < MOST_LOSSES:
-                self._losses.setdefault(str(name), Thinned(200)).add(steps, [value])
+            self._add_loss(str(name), steps, value)
+
+    def _add_loss(self, name: str, steps: float, value: float) -> None:
+        # "finite" is a flag: what is not finite is no curve anyway.
+        if name != "finite" and (name in self._losses or len(self._losses) < MOST_LOSSES):
+            self._losses.setdefault(name, Thinned(200)).add(steps, [value])
 
     def _recall(self) -> None:
         """What a run's folder remembers of the time before anybody watched."""
@@ -212,8 +216,8 @@ class Watch:
                 self._returns.add(steps, [mean, None, None])
             for name, value in line.items():
                 loss = name.removeprefix("training/")
-                if loss != name and (loss in self._losses or len(self._losses) < MOST_LOSSES):
-                    self._losses.setdefault(loss, Thinned(200)).add(steps, [value])
+                if loss != name:
+                    self._add_loss(loss, steps, value)
 
     def _look_into(self, folder: Path) -> None:
         """A run that answers no more has ended, or goes on elsewhere."""
@@ -233,6 +237,14 @@ _TIMES = {
 }
 _OVER_TIME = {"throughput": 1, "lag": 1} | {name: len(times) for name, times in _TIMES.items()}
 """Chart -> how many lines it has."""
+
+
+def timeout_text(timeout_us: float | None, *, auto: bool = False) -> str:
+    """A batch timeout: "1.5 ms", "500 µs", "auto, now 200 µs"."""
+    if timeout_us is None:
+        return "-"
+    text = f"{timeout_us:,.0f} µs" if timeout_us < 1_000 else f"{timeout_us / 1e3:g} ms"
+    return f"auto, now {text}" if auto else text
 
 
 def _table_of(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,14 +82,6 @@ def tiles(watch: Watch) -> dict[str, str]:
     return found
 
 
-def timeout_text(timeout_us: float | None, *, auto: bool) -> str:
-    """A batch timeout: "1.5 ms", "500 µs", "auto, now 200 µs"."""
-    if timeout_us is None:
-        return "-"
-    text = f"{timeout_us:,.0f} µs" if timeout_us < 1_000 else f"{timeout_us / 1e3:g} ms"
-    return f"auto, now {text}" if auto else text
-
-
 def _progress(watch: Watch) -> Progress:
     return Progress(RunSettings(), 0.0, watch.server, watch.learner)
 

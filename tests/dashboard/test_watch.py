@@ -10,8 +10,8 @@ import pytest
 
 from actor_client.settings import EnvironmentSettings
 from corral.dashboard.sources import Source, of_run
-from corral.dashboard.watch import Watch
-from corral.dashboard.words import complaint, standing, tiles, timeout_text
+from corral.dashboard.watch import Watch, timeout_text
+from corral.dashboard.words import complaint, standing, tiles
 from corral.launch.experiment import Experiment
 from corral.launch.folder import METRICS, SUMMARY, begin, hold, write_json
 from corral.launch.settings import RunSettings
