@@ -110,6 +110,7 @@ def steering(run: Run, page: Page) -> Page:
     """The page, opened by the address with the token."""
     page.open(run.address)
     page.until_words("training", ".corral-standing")
+    until(lambda: drawn(page, "throughput"), 20, "charts")
     page.errors()
     return page
 

@@ -152,9 +152,10 @@ def _chart(title: str, across: str, up: str, axis: Mapping[str, Any], *, legend:
 
 
 def _legend(lines: int) -> dict[str, Any]:
-    text = {"color": "currentColor", "fontSize": 10 if lines > 2 else 11}
+    size, width = (11, 20) if lines <= 2 else (10, 14)  # four names fit into the narrowest chart
+    text = {"color": "currentColor", "fontSize": size}
     return {
-        "show": lines > 1, "left": 4, "top": 24, "itemWidth": 13, "itemHeight": 8, "itemGap": 6, "textStyle": text,
+        "show": lines > 1, "left": 4, "top": 24, "itemWidth": width, "itemHeight": 8, "itemGap": 6, "textStyle": text,
         "inactiveColor": _MARK, "itemStyle": {"opacity": 0}, "padding": [5, 2],
     }  # fmt: skip
 

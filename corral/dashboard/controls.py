@@ -11,8 +11,9 @@ from typing import Any
 from nicegui import ui
 from nicegui.events import GenericEventArguments
 
+from corral.dashboard.curves import timeout_text
 from corral.dashboard.steering import Line
-from corral.dashboard.watch import Watch, timeout_text
+from corral.dashboard.watch import Watch
 from corral.launch.errors import explain
 from corral.launch.progress import number
 

@@ -60,7 +60,7 @@ def complaint(watch: Watch) -> str:
 def tiles(watch: Watch) -> dict[str, str]:
     """Title -> value with its unit, as the page shows them in one row."""
     server, learner = watch.server, watch.learner
-    throughput = [row[1] for row in watch.curve("throughput")[-3:] if row[1] is not None]
+    throughput = [speed for _, speed in watch.drawn().over_time["throughput"][-3:] if speed is not None]
     speed = sum(throughput) / len(throughput) if throughput else None
     found = {
         "answers": _shown(speed, "{:,.0f}/s"),

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from actor_client.settings import EnvironmentSettings
+from corral.dashboard.curves import timeout_text
 from corral.dashboard.sources import Source, of_run
-from corral.dashboard.watch import Watch, timeout_text
+from corral.dashboard.watch import Watch
 from corral.dashboard.words import complaint, standing, tiles
 from corral.launch.experiment import Experiment
 from corral.launch.folder import METRICS, SUMMARY, begin, hold, write_json
@@ -59,19 +60,19 @@ def test_throughput_is_what_came_since_the_look_before() -> None:
     for rows in (1_000, 1_500, None, 3_000, 3_100, 50):
         watch.hear("server", None if rows is None else {**SERVER, "rows": rows})
         clock.now += 2
-    assert [speed for _, speed in watch.curve("throughput")] == [None, 250.0, None, None, 50.0, None]
-    assert [seconds for seconds, _ in watch.curve("throughput")] == [-12, -10, -8, -6, -4, -2]
-    assert watch.curve("latency")[2] == (-8, None, None)
-    assert watch.curve("latency")[3] == (-6, 1.0, 3.0)
+    assert [speed for _, speed in watch.drawn().over_time["throughput"]] == [None, 250.0, None, None, 50.0, None]
+    assert [seconds for seconds, _ in watch.drawn().over_time["throughput"]] == [-12, -10, -8, -6, -4, -2]
+    assert watch.drawn().over_time["latency"][2] == (-8, None, None)
+    assert watch.drawn().over_time["latency"][3] == (-6, 1.0, 3.0)
 
 
 def test_the_band_is_two_standard_errors_to_each_side() -> None:
     watch, _ = watch_of()
     watch.hear("learner", LEARNER)
-    (row,) = watch.returns()
+    (row,) = watch.drawn().returns
     assert row == (900, 10.0, pytest.approx(10 - 1.96), pytest.approx(10 + 1.96))
     watch.hear("learner", {**LEARNER, "env_steps": 1_000, "return_std": None})
-    assert watch.returns()[-1] == (1_000, 10.0, None, None)
+    assert watch.drawn().returns[-1] == (1_000, 10.0, None, None)
 
 
 def test_a_server_with_a_learner_elsewhere_shows_its_own_returns() -> None:
@@ -79,7 +80,7 @@ def test_a_server_with_a_learner_elsewhere_shows_its_own_returns() -> None:
     assert not watch.trains
     watch.hear("server", {**SERVER, "episodes": 3, "mean_return": 7.0})
     assert watch.trains
-    assert watch.returns() == [(1_000, 7.0, None, None)]
+    assert watch.drawn().returns == [(1_000, 7.0, None, None)]
     assert tiles(watch)["mean return"] == "7.0"
 
 
@@ -89,7 +90,7 @@ def test_changes_are_marked_and_those_of_one_drag_are_one() -> None:
     for seconds, (timeout, size) in zip((1, 5, 1, 10), settings, strict=True):
         clock.now += seconds
         watch.hear("server", {**SERVER, "timeout_us": timeout, "max_size": size})
-    assert watch.marks() == [(-10, "700 µs"), (0, "8 rows")]
+    assert watch.drawn().marks == [(-10, "700 µs"), (0, "8 rows")]
 
 
 def test_a_timeout_that_the_server_learns_is_no_change() -> None:
@@ -97,7 +98,7 @@ def test_a_timeout_that_the_server_learns_is_no_change() -> None:
     for timeout in (0, 300, 200):
         clock.now += 10
         watch.hear("server", {**SERVER, "timeout_us": timeout, "timeout_auto": True})
-    assert watch.marks() == []
+    assert watch.drawn().marks == []
     assert timeout_text(200, auto=True) == "auto, now 200 µs"
 
 
@@ -113,8 +114,8 @@ def test_losses_are_bounded_in_number() -> None:
     watch, _ = watch_of()
     for step in range(1, 50):
         watch.hear("learner", {**LEARNER, "env_steps": step, "losses": {f"loss {step}": 1.0, "loss": float(step)}})
-    assert len(watch.losses()) == 12
-    assert watch.losses()["loss"][-1] == (49, 49.0)
+    assert len(watch.drawn().losses) == 12
+    assert watch.drawn().losses["loss"][-1] == (49, 49.0)
 
 
 def test_how_a_source_stands_is_said() -> None:
@@ -167,8 +168,8 @@ def test_a_run_is_remembered_from_its_folder_and_its_end_is_told(tmp_path: Path)
     with hold(folder):
         watch, clock = watch_of(folder=folder)
         assert watch.target == 475.0
-        assert watch.returns() == [(100, 20.0, None, None), (200, 30.0, None, None)]
-        assert watch.losses() == {"loss": [(100, 3.0), (200, 2.0)]}
+        assert watch.drawn().returns == [(100, 20.0, None, None), (200, 30.0, None, None)]
+        assert watch.drawn().losses == {"loss": [(100, 3.0), (200, 2.0)]}
         watch.hear("server", SERVER)
         clock.now += 10
         watch.hear("server", None)
