@@ -155,8 +155,8 @@ def _legend(lines: int) -> dict[str, Any]:
     size, width = (11, 20) if lines <= 2 else (10, 14)  # four names fit into the narrowest chart
     text = {"color": "currentColor", "fontSize": size}
     return {
-        "show": lines > 1, "left": 4, "top": 24, "itemWidth": width, "itemHeight": 8, "itemGap": 6, "textStyle": text,
-        "inactiveColor": _MARK, "itemStyle": {"opacity": 0}, "padding": [5, 2],
+        "show": lines > 1, "left": 4, "top": 24, "itemWidth": width, "itemHeight": 8, "itemGap": 6,
+        "textStyle": text, "inactiveColor": _MARK, "itemStyle": {"opacity": 0}, "padding": [5, 2],
     }  # fmt: skip
 
 
