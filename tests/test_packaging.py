@@ -97,6 +97,10 @@ def test_the_actor_extra_runs_an_actor_and_says_what_it_lacks(tmp_path: Path, wh
     assert "does a server run there" in ran.stderr
     assert "Traceback" not in ran.stderr
 
+    told = clean.run(str(clean.corral), "dashboard", "127.0.0.1")
+    assert told.returncode == 2
+    assert 'pip install "corral[dashboard]"' in told.stderr
+
     told = clean.run(str(clean.corral), "server", experiment)
     assert told.returncode == 2
     assert 'pip install "corral[server]"' in told.stderr

@@ -144,6 +144,15 @@ def test_other_machines(place: Workplace) -> None:
     assert (place.run_folder / "policy.keras").exists()
 
 
+def test_watching_and_steering(place: Workplace) -> None:
+    said = run(place, "corral run examples/cartpole.toml --dashboard")
+    assert re.search(r"^dashboard: http://127.0.0.1:\d+/\?token=", said, re.MULTILINE)
+    assert "solved: mean return" in said
+    with ExitStack() as stack:
+        dashboard = start(stack, place, "corral dashboard HOST", HOST="127.0.0.1")
+        assert "http://127.0.0.1:" in line_of(dashboard, "token=")
+
+
 def test_tuning(place: Workplace) -> None:
     run(place, "corral run examples/cartpole.toml --timeout-us 500 --max-size 48 --buckets 1,12,48")
     batching = json.loads((place.run_folder / "experiment.json").read_text())["server"]["batching"]

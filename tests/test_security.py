@@ -12,6 +12,8 @@ import pytest
 import zmq
 
 from actor_client import PolicyClient
+from corral.dashboard.sources import Source
+from corral.dashboard.steering import Line
 from corral.protocol import (
     ErrorCode,
     Failure,
@@ -26,7 +28,17 @@ from corral.protocol import (
     unpack_control,
     unpack_header,
 )
-from corral.protocol.keys import Caller, Role, caller, make_pair, read_public, read_secret, remove_pair
+from corral.protocol.keys import (
+    Caller,
+    KeysError,
+    Role,
+    caller,
+    copy_bundle,
+    make_pair,
+    read_public,
+    read_secret,
+    remove_pair,
+)
 from corral.protocol.specs import TensorSpec
 from tests.protocol.test_document import table
 from tests.support.processes import ROOT, Process, process, until
@@ -256,3 +268,19 @@ def test_no_secret_is_written_to_any_log(place: Place) -> None:
         for token in tokens:
             assert str(token) not in text, f"{place_of} tells a session's token"
             assert f"{token:x}" not in text.lower(), f"{place_of} tells a session's token"
+
+
+def test_the_dashboard_steers_with_an_operators_keys(place: Place, tmp_path: Path) -> None:
+    source = Source("it", {"server": place.server, "learner": place.unrolls})
+    line, stranger = Line(source, str(place.keys)), Line(source, None)
+    for address in source.addresses.values():
+        assert line.fetch(address, 5.0)
+        assert stranger.fetch(address, 0.5) is None
+    assert line.set({"server.batching.timeout_us": 700})["timeout_us"] == 700
+    line.command("learner", "pause")
+    until(lambda: (line.fetch(place.unrolls, 1.0) or {}).get("paused"), 10, "a pause")
+    line.command("learner", "resume")
+    until(lambda: (line.fetch(place.unrolls, 1.0) or {}).get("paused") is False, 10, "training again")
+    copy_bundle(place.keys, Role.ACTOR, "actor", tmp_path / "for-actors")
+    with pytest.raises(KeysError, match="no operator's secret key"):
+        Line(source, str(tmp_path / "for-actors"))

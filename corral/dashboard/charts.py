@@ -101,7 +101,7 @@ def batch_sizes() -> dict[str, Any]:
     """How large the batches of the last ten seconds were."""
     chart = _chart("batch sizes, last 10 s", "rows in a batch", "% of batches", {"type": "category"})
     chart["xAxis"]["axisLabel"].pop(":formatter")  # the classes are named already
-    chart["yAxis"] |= {"min": 0, "max": 100}
+    chart["yAxis"] |= {"min": 0, "max": 100, "interval": 25}
     chart["tooltip"] = {**chart["tooltip"], "axisPointer": {"type": "none"}}
     bar = {"type": "bar", "name": "share", "encode": {"x": 0, "y": 1}, "itemStyle": {"color": BLUE}}
     bar |= {"barCategoryGap": "12%", "tooltip": {":valueFormatter": "v => v.toFixed(1) + ' %'"}}
@@ -122,7 +122,7 @@ def batch_sizes_now(shares: Sequence[tuple[float, float]]) -> dict[str, Any]:
 def _chart(title: str, across: str, up: str, axis: Mapping[str, Any], *, legend: int = 0) -> dict[str, Any]:
     name = {"color": "currentColor", "fontSize": 11, "opacity": 0.75}
     label = {"color": "currentColor", "fontSize": 11, "opacity": 0.85, "hideOverlap": True, ":formatter": _SHORT}
-    top = 48 if legend < 2 else 64 if legend == 2 else 78  # four names can take two lines
+    top = 48 if legend < 2 else 64
     lines = {"axisLine": {"lineStyle": _FAINT, "onZero": False}, "splitLine": {"lineStyle": _FAINT}}
     return {
         "animation": False,
@@ -152,10 +152,11 @@ def _chart(title: str, across: str, up: str, axis: Mapping[str, Any], *, legend:
 
 
 def _legend(lines: int) -> dict[str, Any]:
-    text = {"color": "currentColor", "fontSize": 10.5}
+    size, width = (11, 20) if lines <= 2 else (10, 14)  # four names fit into the narrowest chart
+    text = {"color": "currentColor", "fontSize": size}
     return {
-        "show": lines > 1, "left": 4, "top": 24, "itemWidth": 15, "itemHeight": 8, "itemGap": 7, "textStyle": text,
-        "inactiveColor": _MARK, "itemStyle": {"opacity": 0}, "padding": [5, 2],
+        "show": lines > 1, "left": 4, "top": 24, "itemWidth": width, "itemHeight": 8, "itemGap": 6,
+        "textStyle": text, "inactiveColor": _MARK, "itemStyle": {"opacity": 0}, "padding": [5, 2],
     }  # fmt: skip
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from nicegui import ui
 from nicegui.events import GenericEventArguments
 
+from corral.dashboard.curves import timeout_text
 from corral.dashboard.steering import Line
 from corral.dashboard.watch import Watch
-from corral.dashboard.words import timeout_text
 from corral.launch.errors import explain
 from corral.launch.progress import number
 
@@ -151,7 +151,7 @@ class Controls:
             self._size_text.text = f"{value:,} rows"
         else:
             auto = value == "auto"
-            self._timeout_text.text = "auto" if auto else timeout_text(value, auto=False)
+            self._timeout_text.text = "auto" if auto else timeout_text(value)
             self._auto.value = auto
 
     def _show(self, timeout_us: float | None, auto: bool, size: float | None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
@@ -70,7 +70,7 @@ class Gate:
         given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token")
         if not self._is_ours(host):
             await _refuse(scope, send, 421, "This page is not served under that name.")
-        elif not _comes_from(headers.get("origin"), host):
+        elif not _comes_from(headers, host):
             await _refuse(scope, send, 403, "Another page may not ask for this one.")
         elif scope["type"] == "http" and given:
             await self._take(given[0], scope["path"], send)
@@ -109,9 +109,19 @@ def _headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-def _comes_from(origin: str | None, host: str) -> bool:
-    """Whether the page that sent a request, where it says which, is the one at `host`."""
-    return origin is None or urlsplit(origin).netloc.lower() == host.lower() != ""
+def _comes_from(headers: Mapping[str, str], host: str) -> bool:
+    """Whether a request comes from the page at `host`, from a person who opens it, or from no browser at all."""
+    # Browsers name the page with whatever may change something, and with WebSockets; newer ones say of the rest too
+    # whether it is another page's picture, script or frame.
+    foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+    opens = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    if foreign and not opens:
+        return False
+    origin = headers.get("origin")
+    try:
+        return origin is None or urlsplit(origin).netloc.lower() == host.lower() != ""
+    except ValueError:
+        return False
 
 
 async def _refuse(scope: Scope, send: Send, status: int, text: str) -> None:

@@ -71,17 +71,28 @@ class Thinned:
 
 
 class Rate:
-    """How fast a counter grows; None where that is not known, as after its process was started anew."""
+    """How fast a counter grows; None where that is not known, as after its process was started anew.
 
-    def __init__(self) -> None:
+    Args:
+      least_s: seconds that a rate is taken over at least: what is read sooner, as the answer to a command is, has
+        the rate of before.
+    """
+
+    def __init__(self, least_s: float = 0.5) -> None:
+        self._least_s = least_s
         self._before: tuple[float, float] | None = None
+        self._rate: float | None = None
 
     def of(self, time_s: float, count: float | None) -> float | None:
         """Per second since the reading before this one."""
-        before, self._before = self._before, None if count is None else (time_s, count)
-        if before is None or count is None or time_s <= before[0] or count < before[1]:
-            return None
-        return (count - before[1]) / (time_s - before[0])
+        before = self._before
+        if before is not None and count is not None and count >= before[1] and time_s < before[0] + self._least_s:
+            return self._rate
+        self._before = None if count is None else (time_s, count)
+        self._rate = None
+        if before is not None and count is not None and count >= before[1]:
+            self._rate = (count - before[1]) / (time_s - before[0])
+        return self._rate
 
 
 class Spread:

@@ -11,6 +11,7 @@ from nicegui import ui
 from corral.dashboard import charts
 from corral.dashboard.charts import BLUE, GREEN, ORANGE
 from corral.dashboard.controls import Controls
+from corral.dashboard.curves import Drawn
 from corral.dashboard.steering import Line
 from corral.dashboard.watch import Watch
 from corral.dashboard.words import complaint, standing, tiles
@@ -45,7 +46,7 @@ class Panel:
 
     def __init__(self, watch: Watch, line: Line | None) -> None:
         self._watch = watch
-        self._charts: list[tuple[ui.echart, Callable[[], dict[str, Any]]]] = []
+        self._charts: list[tuple[ui.echart, Callable[[Drawn], dict[str, Any]]]] = []
         self._losses: dict[str, ui.echart] = {}
         self._tiles: dict[str, ui.label] = {}
         self._trains = watch.trains
@@ -64,11 +65,12 @@ class Panel:
             if name in self._tiles:
                 self._tiles[name].text = value
         self._controls.refresh()
-        self._show_losses()
+        drawn = watch.drawn()
+        self._show_losses(drawn)
         rows = watch.server.get("actor_table") or []
         if self._trains and rows != self._actors.rows:
             self._actors.rows = rows
-        return [(chart.id, now()) for chart, now in self._charts]
+        return [(chart.id, now(drawn)) for chart, now in self._charts]
 
     def _rebuild(self) -> None:
         self._place.clear()
@@ -104,46 +106,36 @@ class Panel:
         self._show_standing()
 
     def _build_charts(self) -> None:
-        watch = self._watch
-        marked = lambda name: charts.over_time_now(watch.curve(name), watch.marks())  # noqa: E731
+        target = self._watch.target
         if self._trains:
-            self._chart(charts.returns(), lambda: charts.returns_now(watch.returns(), watch.target))
-        self._chart(
-            charts.over_time("throughput", "answers/s", {"answers": (BLUE, False)}), lambda: marked("throughput")
-        )
-        self._chart(
-            charts.over_time("latency of a request", "ms", {"p50": (BLUE, False), "p99": (ORANGE, True)}),
-            lambda: marked("latency"),
-        )
+            self._chart(charts.returns(), lambda drawn: charts.returns_now(drawn.returns, target))
+        self._chart(charts.over_time("throughput", "answers/s", {"answers": (BLUE, False)}), _marked("throughput"))
+        latency = {"p50": (BLUE, False), "p99": (ORANGE, True)}
+        self._chart(charts.over_time("latency of a request", "ms", latency), _marked("latency"))
         times = {"queue p50": (BLUE, False), "queue p99": (BLUE, True)}
         times |= {"compute p50": (GREEN, False), "compute p99": (GREEN, True)}
-        self._chart(charts.over_time("in the queue, and computing", "ms", times), lambda: marked("times"))
-        self._chart(charts.batch_sizes(), lambda: charts.batch_sizes_now(watch.batch_sizes()))
+        self._chart(charts.over_time("in the queue, and computing", "ms", times), _marked("times"))
+        self._chart(charts.batch_sizes(), lambda drawn: charts.batch_sizes_now(drawn.batch_sizes))
         if self._trains:
-            self._chart(
-                charts.over_time("policy lag", "versions", {"lag": (BLUE, False)}),
-                lambda: charts.over_time_now(watch.curve("lag")),
-            )
+            lag = charts.over_time("policy lag", "versions", {"lag": (BLUE, False)})
+            self._chart(lag, lambda drawn: charts.over_time_now(drawn.over_time["lag"]))
 
-    def _chart(self, options: dict[str, Any], now: Callable[[], dict[str, Any]]) -> ui.echart:
+    def _chart(self, options: dict[str, Any], now: Callable[[Drawn], dict[str, Any]]) -> ui.echart:
         with ui.element("div").classes("corral-card"):
             # SVG, so that text and axes can have the page's colour, light or dark.
             chart = ui.echart(options, renderer="svg").classes("corral-chart")
         self._charts.append((chart, now))
         return chart
 
-    def _show_losses(self) -> None:
+    def _show_losses(self, drawn: Drawn) -> None:
         if not self._trains:
             return
-        for name in self._watch.losses():
+        for name in drawn.losses:
             if name not in self._losses:
                 with self._losses_place:
                     self._losses[name] = self._chart(
-                        charts.over_steps(name.replace("_", " "), "no unit", name, BLUE), self._loss_now(name)
+                        charts.over_steps(name.replace("_", " "), "no unit", name, BLUE), _loss(name)
                     )
-
-    def _loss_now(self, name: str) -> Callable[[], dict[str, Any]]:
-        return lambda: charts.over_steps_now(self._watch.losses().get(name, ()))
 
     def _show_standing(self) -> None:
         word, text, colour, icon = standing(self._watch)
@@ -154,6 +146,14 @@ class Panel:
         self._verdict.text = verdict.sentence if verdict else "no verdict: no actor has told yet of its time"
         self._verdict.set_visibility(self._trains)
         self._complaint.text = complaint(self._watch)
+
+
+def _marked(name: str) -> Callable[[Drawn], dict[str, Any]]:
+    return lambda drawn: charts.over_time_now(drawn.over_time[name], drawn.marks)
+
+
+def _loss(name: str) -> Callable[[Drawn], dict[str, Any]]:
+    return lambda drawn: charts.over_steps_now(drawn.losses.get(name, ()))
 
 
 def paint(paints: Sequence[Paint]) -> str:

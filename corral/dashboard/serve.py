@@ -63,12 +63,19 @@ def serve(
     lay_out(watched)
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     # Its own styles are enough: Tailwind's would be made in the browser, every time anything changes.
-    ui.run_with(application, title="Corral", dark=None, tailwind=False, show_welcome_message=False)
+    ui.run_with(
+        application,
+        title="Corral",
+        dark=None,
+        tailwind=False,
+        binding_refresh_interval=None,
+        show_welcome_message=False,
+    )
     local = _is_loopback(host)
     gate = Gate(application, token, _LOOPBACK if local else None, reading_is_free=local, cookie=f"corral-{port}")
     # No access log: the token stands in the first request. No compression: it costs more than loopback does.
     config = uvicorn.Config(
-        gate, log_level="warning", access_log=False, ws="wsproto", ws_per_message_deflate=not local, lifespan="on",
+        gate, log_config=None, access_log=False, ws="wsproto", ws_per_message_deflate=not local, lifespan="on",
         timeout_graceful_shutdown=2, server_header=False,
     )  # fmt: skip
     for watch, _ in watched:

@@ -78,4 +78,4 @@ def addresses_of(folder: Path) -> dict[str, str]:
 
 def has_ended(source: Source) -> bool:
     """Whether it is a run of this machine that goes on no more."""
-    return source.folder is not None and not goes_on(source.folder)
+    return source.folder is not None and not (source.folder.is_dir() and goes_on(source.folder))

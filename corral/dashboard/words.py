@@ -60,7 +60,7 @@ def complaint(watch: Watch) -> str:
 def tiles(watch: Watch) -> dict[str, str]:
     """Title -> value with its unit, as the page shows them in one row."""
     server, learner = watch.server, watch.learner
-    throughput = [row[1] for row in watch.curve("throughput")[-3:] if row[1] is not None]
+    throughput = [speed for _, speed in watch.drawn().over_time["throughput"][-3:] if speed is not None]
     speed = sum(throughput) / len(throughput) if throughput else None
     found = {
         "answers": _shown(speed, "{:,.0f}/s"),
@@ -80,14 +80,6 @@ def tiles(watch: Watch) -> dict[str, str]:
             "policy lag": _shown(number(learner, "policy_lag_p50"), "{:.1f} versions"),
         }
     return found
-
-
-def timeout_text(timeout_us: float | None, *, auto: bool) -> str:
-    """A batch timeout: "1.5 ms", "500 µs", "auto, now 200 µs"."""
-    if timeout_us is None:
-        return "-"
-    text = f"{timeout_us:,.0f} µs" if timeout_us < 1_000 else f"{timeout_us / 1e3:g} ms"
-    return f"auto, now {text}" if auto else text
 
 
 def _progress(watch: Watch) -> Progress:

@@ -137,7 +137,16 @@ def test_any_port_is_ours_on_loopback(host: str) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["http://evil.example", "http://127.0.0.1:8888", "http://localhost:5580", "null", "", "http://127.0.0.1", "x"],
+    [
+        "http://evil.example",
+        "http://127.0.0.1:8888",
+        "http://localhost:5580",
+        "null",
+        "",
+        "http://127.0.0.1",
+        "x",
+        "http://[",
+    ],
 )
 @pytest.mark.parametrize("type_", ["http", "websocket"])
 def test_another_page_cannot_ask_for_this_one(origin: str, type_: str) -> None:
@@ -148,6 +157,25 @@ def test_another_page_cannot_ask_for_this_one(origin: str, type_: str) -> None:
     assert sent[0].get("status", 403) == 403
     if type_ == "websocket":
         assert sent[0]["type"] == "websocket.close"
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "dest", "passes"),
+    [
+        ("none", "navigate", "document", True),  # typed, or from a terminal
+        ("same-origin", "cors", "empty", True),
+        ("cross-site", "navigate", "document", True),  # a link that is clicked: it shows the page, to its reader
+        ("cross-site", "navigate", "iframe", False),
+        ("cross-site", "no-cors", "image", False),
+        ("same-site", "no-cors", "script", False),  # of another port of this host
+        ("cross-site", "websocket", "websocket", False),
+    ],
+)
+def test_another_page_builds_nothing_of_this_one(site: str, mode: str, dest: str, passes: bool) -> None:
+    seen = Seen()
+    sent = seen.ask(**{"sec-fetch-site": site, "sec-fetch-mode": mode, "sec-fetch-dest": dest})
+    assert sent[0]["status"] == (200 if passes else 403)
+    assert bool(seen.scopes) is passes
 
 
 def test_what_is_no_request_passes() -> None:

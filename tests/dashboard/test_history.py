@@ -53,6 +53,14 @@ def test_a_rate_is_unknown_where_a_counter_began_anew_or_was_not_read() -> None:
     assert rate.of(6.0, 100) is None
 
 
+def test_what_is_read_too_soon_has_the_rate_of_before() -> None:
+    rate = Rate(least_s=0.5)
+    assert [rate.of(0.0, 0), rate.of(1.0, 100)] == [None, 100.0]
+    assert rate.of(1.01, 100) == 100.0
+    assert rate.of(2.0, 150) == 50.0  # since 1.0
+    assert rate.of(2.01, 3) is None  # another process
+
+
 def test_a_spread_is_of_the_last_seconds_alone() -> None:
     spread = Spread(window_s=10)
     spread.add(0.0, [[1, 1_000], [2, 0], [4, 0], [8, 0], [16, 0]])
