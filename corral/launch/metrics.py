@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from corral.launch.errors import UserError
-from corral.launch.folder import METRICS, RETURNS
+from corral.launch.folder import METRICS
 from corral.launch.progress import Progress, number
+from corral.launch.tensorboard import TensorBoard
+from learner.returns_file import read_returns
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from corral.launch.tensorboard import TensorBoard
-    from learner.returns_file import Returns
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ class MetricsLog:
         self._due_s = 0.0
         self._steps = -1
         self._tensorboard: TensorBoard | None = None
-        before = self._returns()  # of an earlier life
+        before = read_returns(folder)
         self._episodes = before.episodes if before else 0
         self._failed = False
 
@@ -125,24 +124,15 @@ class MetricsLog:
         self._write_events(now, values, last)
 
     def _write_events(self, now: float, values: dict[str, float], last: bool) -> None:
-        from corral.launch.tensorboard import TensorBoard
-
         if self._tensorboard is None:
             self._tensorboard = TensorBoard(self._folder, now)
         returns = self._new_returns(last)
         if values or returns is not None:
             self._tensorboard.write(now, self._steps, values, returns)
 
-    def _returns(self) -> Returns | None:
-        if not (self._folder / RETURNS).exists():
-            return None  # numpy takes a moment to import: not before the first episodes have ended
-        from learner.returns_file import read_returns
-
-        return read_returns(self._folder)
-
     def _new_returns(self, last: bool) -> np.ndarray | None:
         """The returns of the episodes since the last histogram, if there are enough for one."""
-        told = self._returns()
+        told = read_returns(self._folder)
         if told is None:
             return None
         new = told.episodes - self._episodes
