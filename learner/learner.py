@@ -269,6 +269,7 @@ class Learner:
         self._save()
         self._save_policy()
 
+    @span("pause")
     def _pause(self) -> None:
         """Take nothing in for a moment. Servers that have filled their windows make actors wait, or shed."""
         time.sleep(PAUSE_S)

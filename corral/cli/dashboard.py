@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import Keys
+from corral.cli.options import Keys, LogFormat, Verbose, choose_logs
 
 
 def dashboard(
@@ -37,6 +37,8 @@ def dashboard(
         int | None, typer.Option(min=0, max=65_535, help="The port; 5580, or the next that is free, unless named.")
     ] = None,
     keys: Keys = None,
+    verbose: Verbose = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Serve one live page: throughput, latency, batches, returns, losses, actors, and what holds the run up.
 
@@ -54,6 +56,7 @@ def dashboard(
     from corral.launch.logs import log_to_stderr
     from corral.launch.view import say
 
+    choose_logs(verbose, log_format)
     log_to_stderr("dashboard")
     if file is not None and not file.is_file():
         raise UserError(f"{file}: no such file")

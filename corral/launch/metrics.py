@@ -42,6 +42,7 @@ _LEARNER = {
     "policy_version": "learner/policy_version",
     "policy_lag_p50": "learner/policy_lag",
     "episodes": "learner/episodes",
+    "return_std": "learner/return_std",
 }
 
 

@@ -73,11 +73,12 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to the step limit at the present speed, or to the goal; None where nobody knows."""
+        """Seconds to the step limit at the present speed, or to the goal; None where nobody knows: also before a
+        thousandth of the way, when the start is all that there is to judge by."""
         if self.goal is not None:
             return self.goal.left_s
         speed = number(self.server, "rows_per_s")
-        if self.state != "training" or not speed:
+        if self.state != "training" or not speed or self.env_steps < self.run.max_env_steps / 1000:
             return None
         return max(0, self.run.max_env_steps - self.env_steps) / speed
 

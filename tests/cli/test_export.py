@@ -13,11 +13,15 @@ from tests.support.run_folder import cartpole_run, painted_run, run_folder, untr
 pytestmark = pytest.mark.long
 
 
+OURS = ("loading ", "writing ", "starting TensorFlow")
+"""What is said of an export that takes longer than some seconds."""
+
+
 def exported(*arguments: object, **environment: str) -> Path:
     """Where the command says that it has written."""
     done = corral_command("export", *arguments, **environment)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert all(line.startswith(OURS) for line in done.stderr.splitlines())  # TensorFlow has said nothing
     assert done.stdout.startswith("wrote ")
     return Path(done.stdout.removeprefix("wrote ").rstrip("\n"))
 

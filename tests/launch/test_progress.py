@@ -164,6 +164,8 @@ def test_plain_lines_say_how_long_to_the_limit(capsys: pytest.CaptureFixture[str
 def test_nobody_knows_how_long_before_training() -> None:
     assert progress({**FAST, "ready": False}, run=LONG).left_s is None
     assert progress({**FAST, "rows_per_s": 0.0}, run=LONG).left_s is None
+    assert progress(FAST, {**LEARNER, "env_steps": 99}, run=LONG).left_s is None
+    assert progress(FAST, {**LEARNER, "env_steps": 100}, run=LONG).left_s is not None
 
 
 def test_another_goal_takes_the_place_of_target_and_limit() -> None:
