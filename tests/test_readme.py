@@ -161,6 +161,7 @@ def test_tuning(place: Workplace) -> None:
     with ExitStack() as stack:
         start(stack, place, "corral serve policy.keras")
         until_serving("tcp://127.0.0.1:5555")
+        assert "127.0.0.1  serving" in run(place, "corral top HOST", HOST="127.0.0.1")
         assert "timeout_us = 500" in run(place, "corral set HOST server.batching.timeout_us=500", HOST="127.0.0.1")
         assert re.search(r"^timeout_us +500$", run(place, "corral status HOST", HOST="127.0.0.1"), re.MULTILINE)
 
