@@ -25,20 +25,13 @@ from corral.protocol import (
     ProtocolError,
     Question,
     Report,
-    TensorSpec,
-    Welcome,
     Work,
-    describe,
-    mismatch,
     pack_control,
-    spec_from_wire,
-    spec_to_wire,
     unpack_control,
     unpack_header,
     unpack_optional,
 )
 from corral.protocol.keys import Gate, Role, caller
-from corral.protocol.limits import MAX_HOST
 from corral.protocol.sparing_log import SparingLog
 from corral.protocol.unrolls import unroll_spec
 from corral.protocol.waker import Waker
@@ -50,14 +43,15 @@ from inference_server.infer_service import InferService
 from inference_server.learner_link import LearnerLink
 from inference_server.ledger import Ledger
 from inference_server.outbox import Outbox
+from inference_server.reception import Reception
 from inference_server.reporter import Reporter
 from inference_server.screen import Screen
 from inference_server.service import leaving
-from inference_server.sessions import Session, Sessions
+from inference_server.sessions import Sessions
 from inference_server.settings import ServerSettings
 from inference_server.slots import Slots
 from inference_server.stats import Stats
-from inference_server.step_service import REPLY, StepService
+from inference_server.step_service import StepService
 from inference_server.tuning import changed
 from inference_server.unrolls import UnrollAssembler
 from inference_server.workforce import Workforce
@@ -163,6 +157,10 @@ class InferenceServer:
         self._services: list[StepService | InferService] = [
             service for service in (self._step, self._infer) if service is not None
         ]
+        self._reception = Reception(
+            settings, spec, environment, self._sessions, self._complaints,
+            steps=self._step is not None, policy_version=lambda: self._engine.version,
+        )  # fmt: skip
         self._reporter = Reporter(
             environment=environment, engine=self._engine, frontend=self._frontend, gate=self._gate,
             slots=self._slots, sessions=self._sessions, workforce=self._workforce, stats=self._stats,
@@ -372,74 +370,12 @@ class InferenceServer:
             raise ProtocolError(ErrorCode.NOT_READY, _NO_WEIGHTS)
 
     def _greet(self, routing: bytes, header: Header, hello: Hello) -> None:
-        hello.check_version()
-        if hello.role == "actor":
-            self._check_actor(hello)  # what will never fit is told now, not when there are weights
+        self._reception.check(hello)  # what will never fit is told now, not when there are weights
         if self._draining:
             raise leaving()
         self._check_ready()
-        token = first_environment = 0
-        outputs = self._spec.outputs
-        if hello.role == "actor":
-            session = self._seat(routing, header.session, hello)
-            token, first_environment = session.token, session.first_environment
-            outputs = {name: outputs[name] for name in REPLY}
-        elif hello.role != "client":
-            raise ProtocolError(ErrorCode.MALFORMED, f'a server greets "actor" and "client", not {hello.role!r}')
-        welcome = Welcome(
-            version=VERSION,
-            session=token,
-            first_environment=first_environment,
-            observation=spec_to_wire(self._spec.observation),
-            output=spec_to_wire(outputs),
-            max_rows=self._settings.batching.max_size,
-            lease_s=self._settings.lease_s,
-            policy_version=self._engine.version,
-            cursor=0,
-            window=1,
-        )
+        welcome = self._reception.welcome(routing, header.session, hello, self._frontend.key)
         self._frontend.send(routing, pack_control(MessageType.WELCOME, header.session, header.sequence, welcome))
-
-    def _check_actor(self, hello: Hello) -> None:
-        """Whether an actor fits this server. Raises `ProtocolError`, with both sides' values."""
-        if self._step is None:
-            raise ProtocolError(ErrorCode.UNKNOWN_TYPE, "this server has no learner: it answers clients only")
-        observation, action = spec_from_wire(hello.observation), spec_from_wire(hello.action)
-        if hello.environment and self._environment and hello.environment != self._environment:
-            ours = f"{self._environment}, {describe(self._spec.observation)}, action {self._action()}"
-            theirs = f"{hello.environment}, {describe(observation)}, action {', '.join(map(str, action.values()))}"
-            raise ProtocolError(
-                ErrorCode.SPEC, f"environments differ: the server's is {ours}; this actor's is {theirs}"
-            )
-        wrong = mismatch(self._spec.observation, observation)
-        if wrong:
-            raise ProtocolError(ErrorCode.SPEC, f"observations differ (here: the server): {wrong}")
-        wrong = mismatch({"action": self._action()}, action, bounds=True)
-        if wrong:
-            raise ProtocolError(ErrorCode.SPEC, f"actions differ (here: the server): {wrong}")
-        most = self._settings.batching.max_size
-        if hello.environments > most:
-            raise ProtocolError(
-                ErrorCode.LIMIT,
-                f"{hello.environments} environments step in one message of at most {most} rows: give this actor "
-                "fewer, or raise server.batching.max_size",
-            )
-
-    def _seat(self, routing: bytes, nonce: int, hello: Hello) -> Session:
-        before = len(self._sessions)
-        session = self._sessions.open(
-            nonce, routing, hello.environments, hello.first_environment, self._frontend.key
-        )
-        if len(self._sessions) > before:
-            session.host = hello.host[:MAX_HOST]
-            last = session.first_environment + hello.environments - 1
-            text = "an actor joined with environments %d to %d"
-            self._complaints.say(logging.INFO, text, session.first_environment, last)
-        return session
-
-    def _action(self) -> TensorSpec:
-        assert self._spec.action is not None
-        return self._spec.action
 
     def _touch(self, header: Header, head: bytes) -> int:
         """Take a sign of life; the effort that it was."""
