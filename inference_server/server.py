@@ -217,6 +217,8 @@ class InferenceServer:
     def _drain(self) -> None:
         """Answer all that has come, refuse what comes now, and wait until the learner has what is complete."""
         deadline = self._clock() + self._settings.drain_s
+        if self._board is not None:
+            self._board.show(self._reporter.samples(), not_ready="it drains")
         self._receive_some(math.inf)
         self._draining = True
         for service in self._services:

@@ -24,6 +24,7 @@ from corral.protocol import (
     fetch_status,
     pack_control,
     pack_header,
+    send_command,
     unpack_header,
 )
 from tests.support.processes import Process, until, until_serving
@@ -122,9 +123,9 @@ def test_everything_that_came_is_answered_and_all_that_is_complete_is_accepted(r
     run.see(500)
     assert later.result(20)["action"].shape == (2,)
 
-    # A learner that leaves is not waited for.
+    # An operator's word does what the signal does; and a learner that leaves is not waited for.
     begin_to_block(run)
-    another.popen.terminate()
+    assert send_command(run.address, "drain", 10)
     until(lambda: not status(run)["ready"], what="a drain")
     assert another.popen.poll() is None
     run.source.close()
