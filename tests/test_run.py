@@ -125,7 +125,7 @@ def test_the_run_has_a_folder_that_tells_all(place: Workplace) -> None:
     folder = place.run_folder
     assert {path.name for path in folder.iterdir()} == {
         ".lock", "checkpoints", "curve.png", "evaluations.jsonl", "experiment.json", "ledgers", "logs",
-        "metrics.jsonl", "policy.keras", "result.json", "run.json", "summary.json", "tensorboard",
+        "metrics.jsonl", "policy.keras", "result.json", "run.json", "summary.json", "tensorboard", "returns.npy",
     }  # fmt: skip
     assert {path.stem for path in (folder / "logs").iterdir()} == {
         "server",
