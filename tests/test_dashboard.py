@@ -210,6 +210,11 @@ def test_light_and_dark_wide_and_narrow(run: Run, page: Page, width: int, dark: 
     assert (brightness(ground) < 100) is dark
     assert abs(brightness(colour) - brightness(ground)) > 150
     assert abs(brightness(fill) - brightness(ground)) > 150  # of the charts' words too
+    (button,) = page.all('[aria-label="light or dark"]')
+    button.click()
+    until(
+        lambda: (brightness(style(page, ".corral-card", "backgroundColor")) < 100) is not dark, 5, "the other mode"
+    )
     page.save(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 20_000
     assert page.errors() == []

@@ -26,7 +26,6 @@ def lay_out(watched: Sequence[tuple[Watch, Line]]) -> None:
     @ui.page("/", title="Corral", dark=None)
     def page() -> None:
         steers = bool(ui.context.client.request.scope.get(STEERS))
-        dark = ui.dark_mode(None)
         ui.colors(primary="#2b78b8", positive="#12805c", warning="#b25e00", negative="#b3261e")
         with ui.element("header").classes("corral-head"):
             ui.html("<h1>Corral</h1>", sanitize=False)
@@ -34,7 +33,8 @@ def lay_out(watched: Sequence[tuple[Watch, Line]]) -> None:
                 ui.label("read only").classes("corral-faint")
             ui.element("div").classes("corral-gap")
             ui.label("the dashboard has ended: this is how things stood then").classes("corral-over-note")
-            button = ui.button(icon="contrast", on_click=lambda: dark.set_value(not dark.value))
+            # In the browser, which alone knows what the system's own choice is.
+            button = ui.button(icon="contrast").on("click", js_handler="() => setDark(!Quasar.Dark.isActive)")
             button.props('flat dense round aria-label="light or dark"')
         with ui.element("main").classes("corral-sources"):
             panels = [Panel(watch, line if steers else None) for watch, line in watched]

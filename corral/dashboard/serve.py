@@ -50,7 +50,7 @@ def serve(
 
     Raises:
       UserError: nothing can be served there.
-      KeysError: the keys cannot be used.
+      AddressError, KeysError: an address or the keys cannot be used.
     """
     lines = [Line(source, keys) for source in sources]
     watched = [(Watch(source, line.fetch), line) for source, line in zip(sources, lines, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from corral.launch.errors import UserError
@@ -28,8 +28,8 @@ class Source:
 
     name: str
     addresses: Mapping[str, str]
-    folder: Path | None = field(default=None)
-    file: Path | None = field(default=None)
+    folder: Path | None = None
+    file: Path | None = None
 
 
 def find_sources(

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import zmq
+
 from corral.dashboard.sources import Source
 from corral.launch.amendment import amend, check_amendable
 from corral.launch.errors import UserError
 from corral.protocol import change_settings
 from corral.protocol.keys import Caller, Role, caller
+from corral.protocol.sockets import open_dealer
 from corral.protocol.status import fetch_status, send_command
 
 ACTORS = 100
@@ -25,6 +28,7 @@ class Line:
       keys: the folder of this machine's keys; None where the source has none.
 
     Raises:
+      AddressError: an address is malformed.
       KeysError: there is no operator's key in the folder, or it cannot be used.
     """
 
@@ -35,6 +39,8 @@ class Line:
             address: None if address.startswith("ipc://") else caller(keys, Role.OPERATOR, towards=_TOWARDS[role])
             for role, address in source.addresses.items()
         }
+        for address in source.addresses.values():
+            open_dealer(zmq.Context.instance(), address).close()  # better to fail now than in a thread
 
     def fetch(self, address: str, timeout_s: float) -> dict[str, Any] | None:
         """The figures of whoever answers at `address`, a server's table of actors among them."""
