@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from corral.telemetry.catalogue import metrics_of
 from tests.support.command import Workplace, workplace
+from tests.support.ports import free_ports
 from tests.support.processes import Process, until
-from tests.test_security import free_ports
 
 pytestmark = pytest.mark.timeout(120)
 

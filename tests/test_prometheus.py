@@ -18,9 +18,9 @@ import pytest
 
 from corral.telemetry.catalogue import CATALOGUE
 from tests.support.command import ROOT
+from tests.support.ports import free_ports
 from tests.support.processes import until
 from tests.test_metrics import LEARNER, SERVER, Run, run  # noqa: F401  (a fixture)
-from tests.test_security import free_ports
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 

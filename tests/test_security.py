@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +39,7 @@ from corral.protocol.keys import (
 )
 from corral.protocol.specs import TensorSpec
 from tests.protocol.test_document import table
+from tests.support.ports import free_ports
 from tests.support.processes import ROOT, Process, process, until
 
 pytestmark = pytest.mark.timeout(120)
@@ -66,14 +65,6 @@ class Place(NamedTuple):
         status = fetch_status(self.server, 5, keys=self.operator())
         assert status is not None
         return int(status["keys_refused"])
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @pytest.fixture(scope="module")

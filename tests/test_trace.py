@@ -20,9 +20,9 @@ from corral.launch.errors import UserError
 from corral.protocol import fetch_status
 from tests.support.command import Workplace, workplace
 from tests.support.models import save_two_headed_model
+from tests.support.ports import free_ports
 from tests.support.processes import until, until_serving
 from tests.support.trace import Trace
-from tests.test_security import free_ports
 
 
 @pytest.fixture

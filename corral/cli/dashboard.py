@@ -7,25 +7,12 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import Keys, LogFormat, Verbose, choose_logs
+from corral.cli.options import Keys, LearnerAddress, LogFormat, Verbose, Wheres, choose_logs
 
 
 def dashboard(
-    where: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[WHERE]...",
-            show_default=False,
-            help="Servers and runs, side by side: the folder of a run, tcp://HOST:PORT, HOST:PORT or HOST (port "
-            "5555). None takes the newest run that goes on in runs/.",
-        ),
-    ] = None,
-    learner: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Where the learner of servers that are named by address takes unrolls."
-        ),
-    ] = None,
+    where: Wheres = None,
+    learner: LearnerAddress = None,
     file: Annotated[
         Path | None,
         typer.Option(help="The experiment file that settings are written to, where it is not known from the run."),

@@ -164,3 +164,19 @@ def with_options(overrides: list[str] | None, options: dict[str, Any]) -> list[s
         f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in options.items() if value is not None
     ]
     return [*(overrides or []), *given]
+
+
+Wheres: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[WHERE]...",
+        show_default=False,
+        help="Servers and runs, side by side: the folder of a run, tcp://HOST:PORT, HOST:PORT or HOST (port 5555). "
+        "None takes the newest run that goes on in runs/.",
+    ),
+]
+
+LearnerAddress: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Where the learner of servers that are named by address takes unrolls."),
+]

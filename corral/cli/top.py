@@ -7,28 +7,15 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import Keys
+from corral.cli.options import Keys, LearnerAddress, Wheres
 
 PATIENCE_S = 5.0
 """Seconds to wait for the first answer."""
 
 
 def top(
-    where: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[WHERE]...",
-            show_default=False,
-            help="Servers and runs: the folder of a run, tcp://HOST:PORT, HOST:PORT or HOST (port 5555); a learner "
-            "by its unrolls address. None takes the newest run that goes on in runs/.",
-        ),
-    ] = None,
-    learner: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Where the learner of servers that are named by address takes unrolls."
-        ),
-    ] = None,
+    where: Wheres = None,
+    learner: LearnerAddress = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a line of JSON for each server and look, instead of a view.")
     ] = False,
@@ -42,7 +29,7 @@ def top(
     """Watch running servers and learners: speed, latency, actors, and what holds a run back.
 
     On a terminal the view is drawn anew each second, until Ctrl-C. Elsewhere one look is printed; with --json one
-    line for each look. Exits with 1 where nothing answers.
+    line for each look. A learner alone can be watched by its unrolls address. Exits with 1 where nothing answers.
     """
     import sys
     import time

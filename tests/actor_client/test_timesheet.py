@@ -5,18 +5,12 @@ import pytest
 from actor_client.timesheet import Timesheet
 from corral.protocol import Work
 from corral.telemetry import Board
-
-
-class Clock:
-    now = 50.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(50.0)
 
 
 def passes(clock: Clock, seconds: float) -> None:

@@ -10,18 +10,11 @@ import pytest
 from rich.console import Console
 
 from corral.cli.progress import progress, warming
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_elsewhere_there_are_plain_lines() -> None:
-    file, clock = io.StringIO(), Clock()
+    file, clock = io.StringIO(), Clock(0.0)
     with progress(Console(file=file, width=20), clock=clock) as say:
         say("starting [the] server")
         say("measuring", 0, 4)
@@ -31,7 +24,7 @@ def test_elsewhere_there_are_plain_lines() -> None:
 
 
 def test_quick_work_says_so_seldom() -> None:
-    file, clock = io.StringIO(), Clock()
+    file, clock = io.StringIO(), Clock(0.0)
     with progress(Console(file=file), every_s=10, clock=clock) as say:
         for second in range(26):
             clock.now = second
@@ -43,7 +36,7 @@ def test_quick_work_says_so_seldom() -> None:
 
 
 def test_on_a_terminal_a_bar_changes_in_place_and_goes() -> None:
-    file, clock = io.StringIO(), Clock()
+    file, clock = io.StringIO(), Clock(0.0)
     console = Console(file=file, force_terminal=True, width=100, _environ={"TERM": "xterm"})
     with progress(console, clock=clock) as say:
         for second in range(5):

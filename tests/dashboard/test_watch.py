@@ -16,6 +16,7 @@ from corral.dashboard.words import complaint, standing, tiles
 from corral.launch.experiment import Experiment
 from corral.launch.folder import METRICS, SUMMARY, begin, hold, write_json
 from corral.launch.settings import RunSettings
+from tests.support.clock import Clock
 
 SERVER = {
     "ready": True,
@@ -39,17 +40,8 @@ LEARNER = {
 }
 
 
-class Clock:
-    """Goes when it is told to."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def watch_of(*, learner: bool = True, folder: Path | None = None) -> tuple[Watch, Clock]:
-    clock = Clock()
+    clock = Clock(100.0)
     addresses = {"server": "ipc:///s"} | ({"learner": "ipc:///l"} if learner else {})
     source = of_run(folder) if folder is not None else Source("it", addresses)
     return Watch(source, lambda address, timeout_s: None, clock), clock

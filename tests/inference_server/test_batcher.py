@@ -6,19 +6,12 @@ import pytest
 
 from inference_server.batcher import Batcher, Reason
 from inference_server.settings import BatchingSettings
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(100.0)
 
 
 def make(clock: Clock, timeout_us: int | Literal["auto"], max_size: int = 8) -> Batcher:

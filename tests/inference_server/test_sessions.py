@@ -6,18 +6,12 @@ import pytest
 from corral.protocol import ErrorCode, ProtocolError
 from inference_server.sessions import Admission, Sessions
 from inference_server.slots import Slots
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture

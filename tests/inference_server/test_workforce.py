@@ -8,13 +8,7 @@ import pytest
 from corral.protocol import ErrorCode, ProtocolError, Work
 from inference_server.sessions import Session
 from inference_server.workforce import Workforce
-
-
-class Clock:
-    now = 10.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def session(first_environment: int = 0) -> Session:
@@ -22,7 +16,7 @@ def session(first_environment: int = 0) -> Session:
 
 
 def test_what_actors_tell_is_summed_up_by_what_has_come_since() -> None:
-    workforce = Workforce(Clock())
+    workforce = Workforce(Clock(10.0))
     one, other = session(), session()
     workforce.hear(one, Work(1.0, 2.0, 10, 30))
     workforce.hear(one, Work(1.5, 4.0, 14, 42))
@@ -41,7 +35,7 @@ def test_what_actors_tell_is_summed_up_by_what_has_come_since() -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(work: Work) -> None:
-    workforce, one = Workforce(Clock()), session()
+    workforce, one = Workforce(Clock(10.0)), session()
     with pytest.raises(ProtocolError) as caught:
         workforce.hear(one, work)
     assert caught.value.code is ErrorCode.MALFORMED
@@ -50,7 +44,7 @@ def test_what_cannot_be_is_refused(work: Work) -> None:
 
 
 def test_the_table() -> None:
-    clock = Clock()
+    clock = Clock(10.0)
     workforce = Workforce(clock)
     late, early, silent = session(7), session(3), session(5)
     workforce.hear(early, Work(1.0, 1.0, 10, 30))

@@ -3,18 +3,11 @@ from __future__ import annotations
 import pytest
 
 from corral.launch.estimate import Estimate, in_words
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 50.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_what_is_left_takes_as_long_as_what_is_done() -> None:
-    clock = Clock()
+    clock = Clock(50.0)
     estimate = Estimate(clock)
     assert estimate.left_s is None
     estimate.at(0, 10)
@@ -31,7 +24,7 @@ def test_what_is_left_takes_as_long_as_what_is_done() -> None:
 
 
 def test_what_was_done_before_counts_for_nothing() -> None:
-    clock = Clock()
+    clock = Clock(50.0)
     estimate = Estimate(clock)
     estimate.at(90, 100)
     clock.now += 10
@@ -40,7 +33,7 @@ def test_what_was_done_before_counts_for_nothing() -> None:
 
 
 def test_another_piece_of_work_begins_anew() -> None:
-    clock = Clock()
+    clock = Clock(50.0)
     estimate = Estimate(clock)
     estimate.at(0, 10)
     clock.now += 10

@@ -12,20 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from corral.telemetry import Board, Histogram
 from corral.telemetry.catalogue import CATALOGUE, metrics_of
 from corral.telemetry.exporter import Exporter
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.timeout(30)
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(100.0)
 
 
 @pytest.fixture
