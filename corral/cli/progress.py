@@ -109,4 +109,4 @@ def _far(done: float, total: float, estimate: Estimate) -> str:
     if not total:
         return ""
     left = estimate.left_s
-    return f"{done:,.0f} of {total:,.0f}" + ("" if left is None else f", about {in_words(left)} left")
+    return f"{done:,.0f} of {total:,.0f} done" + ("" if left is None else f", about {in_words(left)} left")

@@ -20,7 +20,9 @@ def test_elsewhere_there_are_plain_lines() -> None:
         say("measuring", 0, 4)
         clock.now = 10
         say("measuring", 1, 4)
-    assert file.getvalue() == ("starting [the] server\nmeasuring, 0 of 4\nmeasuring, 1 of 4, about 30 s left\n")
+    assert file.getvalue() == (
+        "starting [the] server\nmeasuring, 0 of 4 done\nmeasuring, 1 of 4 done, about 30 s left\n"
+    )
 
 
 def test_quick_work_says_so_seldom() -> None:
@@ -30,8 +32,8 @@ def test_quick_work_says_so_seldom() -> None:
             clock.now = second
             say("playing", second, 100)
     assert file.getvalue().splitlines() == [
-        "playing, 10 of 100, about 90 s left",
-        "playing, 20 of 100, about 80 s left",
+        "playing, 10 of 100 done, about 90 s left",
+        "playing, 20 of 100 done, about 80 s left",
     ]
 
 
@@ -44,7 +46,7 @@ def test_on_a_terminal_a_bar_changes_in_place_and_goes() -> None:
             say("measuring", second, 4)
     told = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", file.getvalue())
     assert "measuring" in told
-    assert "4 of 4, about 0 s left" in told
+    assert "4 of 4 done, about 0 s left" in told
     assert file.getvalue().rstrip().endswith("\x1b[2K")  # it has taken its line away
 
 

@@ -50,7 +50,7 @@ def test_it_measures_recommends_and_writes(place: Workplace) -> None:
     chosen = told["recommendation"]
     assert any((each["max_size"], each["timeout_us"]) == _pair(chosen) for each in told["found"])
     assert chosen["reason"].startswith(f"timeout_us = {chosen['timeout_us']}: ")
-    assert "4 of 4: timeout 500 us, max_size 64" in done.stderr
+    assert "measuring timeout 500 us, max_size 64, 3 of 4 done" in done.stderr
     after = (place.folder / "mine.toml").read_text()
     batching = tomllib.loads(after)["server"]["batching"]
     assert (told["written"], _pair(batching)) == (True, _pair(chosen))
