@@ -319,7 +319,7 @@ class UnrollSource(Listener):
         """
         if len(self._servers) < MAX_SERVERS:
             return
-        idle = [(identity, server.delivered) for identity, server in self._servers.items() if not server.pending]
+        idle = [(identity, server.delivered) for identity, server in self._servers.items() if not server.has_next]
         strangers = [identity for identity, delivered in idle if not delivered]
         others = [identity for identity, delivered in idle if delivered]
         if not idle:
@@ -363,7 +363,11 @@ class UnrollSource(Listener):
         full = server.pending_unrolls >= self._queue and header.sequence != cursor + 1
         if header.sequence in server.pending or beyond or full:
             # A resend of what waits here already; or more than the window that was granted, which an honest server
-            # never sends. What comes behind a gap is kept: the resend that closes it then delivers all at once.
+            # never sends.
+            return
+        if header.sequence != cursor + 1 and not server.has_next and self._gapped_unrolls() >= self._queue:
+            # What comes behind a gap is kept, for the resend that closes it then delivers all at once: as much as
+            # the queue holds, from all servers together. The rest will be sent again, too.
             return
         manifest = unpack_control(UnrollManifest, head)
         if any(len(episode) != 2 or not all(map(math.isfinite, episode)) for episode in manifest.episodes):
@@ -380,6 +384,10 @@ class UnrollSource(Listener):
         server.pending[header.sequence] = (manifest, leaves)
         server.pending_unrolls += manifest.unrolls
         server.delivered = True
+
+    def _gapped_unrolls(self) -> int:
+        """Unrolls that wait behind gaps: nobody knows whether these will ever be closed."""
+        return sum(server.pending_unrolls for server in self._servers.values() if not server.has_next)
 
     def _leaves(self, unrolls: int, frames: list[zmq.Frame]) -> Leaves:
         assert self._parts is not None

@@ -191,6 +191,28 @@ def test_what_comes_behind_a_gap_waits_for_the_resend_that_closes_it(
     assert numbers(source, 4) == [1, 2, 3, 4]
 
 
+def test_behind_gaps_no_more_is_kept_than_the_queue_holds_whoever_sends_it(
+    source: UnrollSource, address: str, stack: ExitStack
+) -> None:
+    one, other, third = (stack.enter_context(FakeServer(address, identity)) for identity in (1, 2, 3))
+    for server in (one, other, third):
+        server.greet()
+    one.send(*one.parcel(2, 12, 12, 12, 12))
+    other.send(*other.parcel(2, 22, 22))
+    assert one.silent()
+    assert other.silent()
+    third.send(*third.parcel(2, 32))  # one too many
+    assert third.silent()
+    assert sum(line.pending_unrolls for line in source._servers.values()) == 6
+    # What closes a gap is always taken, and so is what follows.
+    assert third.deliver(1, 31) == 1
+    assert one.deliver(1, 11) == 2
+    assert numbers(source, 6) == [31, 11, 12, 12, 12, 12]
+    assert third.deliver(2, 32) == 2  # sent again
+    assert other.deliver(1, 21) == 2
+    assert numbers(source, 4) == [32, 21, 22, 22]
+
+
 def test_nothing_is_kept_that_is_farther_ahead_than_the_window(source: UnrollSource, server: FakeServer) -> None:
     for sequence in range(2, 60):
         server.send(*server.parcel(sequence, sequence))
@@ -553,6 +575,22 @@ def test_no_server_is_forgotten_whose_unrolls_wait(
         assert numbers(source, 6) == list(range(6))
         assert numbers(source, 1) == [7]
         other.greet()
+
+
+def test_a_server_that_waits_behind_a_gap_makes_room_for_another(
+    source: UnrollSource, server: FakeServer, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unroll_source, "MAX_SERVERS", 1)
+    server.send(*server.parcel(2, 2))
+    assert server.silent()
+    with FakeServer(address, 101) as other:
+        other.greet()
+        assert other.deliver(1, 7) == 1
+        assert server.refusal(*server.parcel(1, 1)).code == ErrorCode.EXPIRED
+        server.greet()
+        assert server.deliver(1, 1) == 1
+        assert server.deliver(2, 2) == 2
+    assert numbers(source, 3) == [7, 1, 2]
 
 
 @pytest.mark.parametrize(
