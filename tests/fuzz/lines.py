@@ -133,6 +133,7 @@ class ActorsLine:
         self._peer = Peer(stage.context, stage.server)
         self._seats: list[Seat] = []
         self._played_at = 0.0
+        self._late: set[Key] = set()  # steps that had no answer yet when all else had
         self._fences = itertools.count(1 << 60)
         self._numbers = itertools.count(1 << 40, 1000)  # so that one changed a little is nobody else's
         self._past: deque[Frames] = deque(maxlen=REMEMBERED)
@@ -227,6 +228,7 @@ class ActorsLine:
                 tokens[read[1]].parted = True
         for frames in ledger.unanswered():
             self._check_silence(frames, tokens)
+            self._late.add(key_of(frames, _SESSIONLESS))
 
     def _check_silence(self, frames: Frames, tokens: dict[int, Seat]) -> None:
         read = readable(frames)
@@ -238,16 +240,26 @@ class ActorsLine:
 
     def _go_on(self) -> None:
         """Each session's next step is done: what was refused has left no trace."""
+        late, self._late = self._late, set()
         peers: dict[int, Seat] = {}
         for seat in self._seats:
             peers[seat.token] = seat
             # FIRST at any time: of what was accepted just now some rows may have begun nothing.
             self._peer.send(_step(seat, 0, always=RowFlags.FIRST).frames())
         gone = []
-        for _ in range(len(peers)):
+        while peers:
             (frame,) = self._peer.receive()
             header = unpack_header(frame)
-            seat = peers.pop(header.session)
+            seat = peers[header.session]
+            if header.type == MessageType.ERROR and (header.session, header.sequence) in late:
+                failure = failure_of(frame)
+                if failure.code != ErrorCode.EXPIRED:
+                    # A step that waited for the learner until now, and that ours was taken for a resend of.
+                    late.remove((header.session, header.sequence))
+                    seat.strikes += failure.code in _STRIKES
+                    self._peer.send(_step(seat, 0, always=RowFlags.FIRST).frames())
+                    continue
+            del peers[header.session]
             if header.type == MessageType.ACTIONS:
                 assert header.sequence == seat.answered + 1
                 actions = np.frombuffer(frame, np.int64, 2, 32)
@@ -259,7 +271,6 @@ class ActorsLine:
             assert seat.parted or seat.strikes >= 3, "a session ended for no reason"
             gone.append(seat)
         self._seats = [seat for seat in self._seats if seat not in gone and not seat.parted]
-        assert not peers
 
 
 def _actor() -> Hello:
