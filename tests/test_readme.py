@@ -16,7 +16,7 @@ from tests.support.models import save_two_headed_model
 from tests.support.processes import until_serving
 from tests.test_examples import line_of, started
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]  # some run three commands of half a minute each
 
 README = (ROOT / "README.md").read_text()
 AGENTS = (ROOT / "docs" / "agents.md").read_text()
@@ -57,7 +57,7 @@ def run(place: Workplace, command: str, folder: Path | None = None, **meant: str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=100,
+        timeout=150,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
