@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import urllib.parse
@@ -20,6 +18,7 @@ from corral.telemetry.catalogue import CATALOGUE
 from tests.support.command import ROOT
 from tests.support.ports import free_ports
 from tests.support.processes import until
+from tests.support.programs import program
 from tests.test_metrics import LEARNER, SERVER, Run, run  # noqa: F401  (a fixture)
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
@@ -29,13 +28,8 @@ CONFIGURATION = ROOT / "docker" / "prometheus.yml"
 
 
 def tool(name: str) -> str:
-    """The path of one of Prometheus' programs. Skips without; fails where REQUIRE_PROMETHEUS=1 wants it."""
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get("REQUIRE_PROMETHEUS") == "1":
-            pytest.fail(f"REQUIRE_PROMETHEUS=1, and there is no {name}")
-        pytest.skip(f"no {name} here: install Prometheus")
-    return found
+    """The path of one of Prometheus' programs."""
+    return program(name, "Prometheus", "REQUIRE_PROMETHEUS")
 
 
 class Prometheus:
@@ -62,7 +56,7 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def prometheus(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:  # noqa: F811
-    program = tool("prometheus")
+    command = tool("prometheus")
     folder: Path = tmp_path_factory.mktemp("prometheus")
     # What ships, but for where the processes are and how soon it looks.
     text = CONFIGURATION.read_text().replace("5s", "1s")
@@ -74,7 +68,7 @@ def prometheus(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     (port,) = free_ports(1)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+            [command, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
              f"--web.listen-address=127.0.0.1:{port}"],
             stdout=log, stderr=log, cwd=folder,
         )  # fmt: skip

@@ -72,8 +72,6 @@ def top(
                 console.print(drawn())
             if seen == looks:
                 break
-    except KeyboardInterrupt:
-        pass
     finally:
         if live is not None:
             live.stop()

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from selenium import webdriver
 from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
 from selenium.webdriver import ActionChains
@@ -19,6 +16,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from tests.support.processes import until
+from tests.support.programs import program
 
 _OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
@@ -26,14 +24,9 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-def program(name: str) -> str:
-    """The path of Chromium or its driver. Skips without; fails where REQUIRE_CHROMIUM=1 wants it."""
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get("REQUIRE_CHROMIUM") == "1":
-            pytest.fail(f"REQUIRE_CHROMIUM=1, and there is no {name}")
-        pytest.skip(f"no {name} here: install Debian's chromium and chromium-driver")
-    return found
+def chromium(name: str) -> str:
+    """The path of Chromium or its driver."""
+    return program(name, "Debian's chromium and chromium-driver", "REQUIRE_CHROMIUM")
 
 
 class Page:
@@ -111,11 +104,11 @@ class Page:
 def browser(folder: Path) -> Iterator[Page]:
     """A fresh Chromium with its profile in `folder`."""
     options = webdriver.ChromeOptions()
-    options.binary_location = program("chromium")
+    options.binary_location = chromium("chromium")
     for option in (*_OPTIONS, f"--user-data-dir={folder / str(time.monotonic_ns())}"):
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(program("chromedriver")))
+    driver = webdriver.Chrome(options=options, service=Service(chromium("chromedriver")))
     try:
         yield Page(driver)
     finally:
