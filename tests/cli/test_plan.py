@@ -1,4 +1,4 @@
-"""`corral plan`: the whole command at its smallest, and its mistakes. Figures of this machine are never looked at."""
+"""`corral plan`: the whole command at its smallest, and its mistakes. What this machine does is never looked at."""
 
 from __future__ import annotations
 
