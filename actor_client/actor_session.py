@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
 import socket
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +11,9 @@ import numpy as np
 import zmq
 
 from actor_client.answers import unpack_answer
-from actor_client.backoff import Backoff
+from actor_client.greeting import Greeting
 from actor_client.heartbeat import Heartbeat
-from actor_client.line import LATER, Line, UnansweredError
+from actor_client.line import Line, wait
 from actor_client.settings import ActorSettings
 from corral.protocol import (
     ENDED,
@@ -27,23 +24,16 @@ from corral.protocol import (
     ProtocolError,
     Spec,
     TensorSpec,
-    Welcome,
     Work,
     open_dealer,
-    pack_control,
     pack_header,
     spec_from_wire,
     spec_to_wire,
-    unpack_control,
 )
 from corral.protocol.keys import Caller
 from corral.protocol.limits import MAX_HOST
 from corral.protocol.tensors import check_rows, to_frame
-from corral.telemetry.tracer import span
 
-log = logging.getLogger(__name__)
-
-RETRY_S = 0.05
 REPORT_EVERY_S = 2.0
 """Seconds between two signs of life at most: with them an actor tells where its time goes."""
 LINGER_MS = 200
@@ -77,7 +67,11 @@ class Rows:
 class ActorSession:
     """One session at a time with one server. Belongs to one thread.
 
+    `join` and `step` wait. Whoever has several sessions takes them apart: `greet` and `welcomed`, `send` and
+    `receive` never do, and `wait` waits for several sessions at once.
+
     Attributes:
+      address: the server's.
       policy_version: the one that computed the latest actions.
       first_environment: the run-wide number of the first environment, as the server has it.
 
@@ -92,6 +86,7 @@ class ActorSession:
       keys: where the server has keys.
       work: what the session has come to, for the server's figures; asked on another thread.
       stopping: asked while waiting; True ends the wait with `UnansweredError`.
+      context: of several sessions that are waited for together; None makes one for this session alone.
     """
 
     def __init__(
@@ -107,9 +102,11 @@ class ActorSession:
         keys: Caller | None = None,
         work: Callable[[], Work | None] = lambda: None,
         stopping: Callable[[], bool] = lambda: False,
+        context: zmq.Context | None = None,
     ) -> None:
-        self._context = zmq.Context()
-        self._address = address
+        self._owns_context = context is None
+        self._context = context or zmq.Context()
+        self.address = address
         self._keys = keys
         self._work = work
         self._observation = observation
@@ -132,6 +129,7 @@ class ActorSession:
             keys=keys,
             stopping=stopping,
         )
+        self._greeting: Greeting | None = None
         self._token = 0
         self._sequence = 0
         self._output: Spec = {}
@@ -139,54 +137,79 @@ class ActorSession:
         self.policy_version = 0
         self.first_environment = 0
 
+    @property
+    def socket(self) -> zmq.Socket:
+        """Where the server's answers arrive, for `wait`; it may be another one after every call."""
+        return self._line.socket
+
+    @property
+    def due(self) -> float:
+        """When `welcomed` or `receive` has something to do without an answer: a reading of `time.monotonic`."""
+        return self._line.due if self._greeting is None else self._greeting.due
+
     def join(self) -> None:
-        """Open a session, waiting for as long as the server is not ready, full or away.
+        """Open a session, however long the server is not ready, full or away: `greet`, until `welcomed`."""
+        self.greet()
+        while not self.welcomed():
+            wait((self,))
+
+    def greet(self) -> None:
+        """Ask for a session, in place of any that there was."""
+        self._stop_heartbeat()
+        self._token = 0
+        self._greeting = Greeting(
+            self._line, self._hello, self.address, self._settings.give_up_after_s, self._stopping
+        )
+
+    def welcomed(self) -> bool:
+        """Whether the session that was asked for is open. Never waits.
 
         Raises:
           ProtocolError: the server will not have this actor: another version, other spaces.
           UnansweredError: it was told to stop, or has waited for too long.
         """
-        started = time.monotonic()
-        backoff = Backoff()
-        told = ""
-        nonce = secrets.randbits(64)
-        sequence = 0
-        while True:
-            sequence += 1
-            hello = pack_control(MessageType.HELLO, nonce, sequence, self._hello)
-            try:
-                _, frame = self._line.ask([hello], nonce, sequence)
-                break
-            except ProtocolError as error:
-                if error.code not in LATER:
-                    raise
-                if error.text != told:
-                    log.info("waiting for %s: %s", self._address, error.text)
-                    told = error.text
-                self._wait_for(error, started, backoff.next_s() if error.code is ErrorCode.BUSY else RETRY_S)
-        welcome = unpack_control(Welcome, frame)
+        if self._greeting is None:
+            return self._token != 0
+        welcome = self._greeting.welcome()
+        if welcome is None:
+            return False
+        self._greeting = None
         self._token, self._sequence = welcome.session, 0
         self.first_environment = welcome.first_environment
         self._output = spec_from_wire(welcome.output)
         self._keep_alive(welcome.lease_s)
+        return True
 
-    @span("wait for answer", lambda action, session, rows: {"rows": len(action), "version": session.policy_version})
     def step(self, rows: Rows) -> np.ndarray:
-        """Send rows and wait for their actions, `[n, ...]`.
+        """Send rows and wait for their actions, `[n, ...]`: `send`, until `receive` has them."""
+        self.send(rows)
+        while True:
+            wait((self,))
+            if (action := self.receive()) is not None:
+                return action
+
+    def send(self, rows: Rows) -> None:
+        """Send rows to act on; those before must have been answered. Raises `ProtocolError` for other spaces."""
+        frames = self._frames(rows)
+        self._line.send(frames, self._token, self._sequence)
+
+    def receive(self) -> np.ndarray | None:
+        """The actions for the rows that were sent, `[n, ...]`; None where they are not here yet. Never waits.
 
         Raises:
           SessionLostError: join again, and reset every environment.
           ProtocolError: the rows were refused.
           UnansweredError: it was told to stop, or has waited for too long.
         """
-        frames = self._frames(rows)
         try:
-            header, frame = self._line.ask(frames, self._token, self._sequence)
+            answer = self._line.answer()
         except ProtocolError as error:
             if error.code in (ErrorCode.EXPIRED, ErrorCode.DRAINING):
                 raise SessionLostError(error.text) from error
             raise
-        self.policy_version, outputs = unpack_answer(header, frame, self._output)
+        if answer is None:
+            return None
+        self.policy_version, outputs = unpack_answer(*answer, self._output)
         return outputs["action"]
 
     def leave(self) -> None:
@@ -195,14 +218,15 @@ class ActorSession:
         if self._token:
             self._line.tell(pack_header(MessageType.BYE, self._token, 0))
         self._line.close(LINGER_MS)
-        self._context.term()
+        if self._owns_context:
+            self._context.term()
 
     def abandon(self) -> None:
         """End the session from another thread than its own, which hangs: its slots are free at once."""
         if not self._token:
             return
         with zmq.Context() as context:
-            line = open_dealer(context, self._address, self._keys)
+            line = open_dealer(context, self.address, self._keys)
             with suppress(zmq.Again):
                 line.send(pack_header(MessageType.BYE, self._token, 0), zmq.NOBLOCK)
             line.close(LINGER_MS)
@@ -220,19 +244,11 @@ class ActorSession:
             frames += [to_frame(leaf) for leaf in rows.final.values()]
         return frames
 
-    def _wait_for(self, error: ProtocolError, started: float, pause_s: float) -> None:
-        waited = time.monotonic() - started
-        if self._stopping():
-            raise UnansweredError("stopped while waiting for the server")
-        if 0 < self._settings.give_up_after_s <= waited:
-            raise UnansweredError(f"the server at {self._address} is not ready after {waited:.1f} s: {error.text}")
-        time.sleep(pause_s)
-
     def _keep_alive(self, lease_s: float) -> None:
         self._stop_heartbeat()
         self._heartbeat = Heartbeat(
             self._context,
-            self._address,
+            self.address,
             self._token,
             every_s=min(lease_s / 4, REPORT_EVERY_S),
             keys=self._keys,

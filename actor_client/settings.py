@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 _LONGEST = 500
@@ -50,7 +51,10 @@ class ActorSettings:
     processes: int = 4
     """Actor processes that `corral run` starts."""
     environments: int = 16
-    """Environments that each actor process steps in one vectorised group."""
+    """Environments of each actor process."""
+    pipeline: int = 1
+    """Parts that these are divided into. Each part is stepped as one vectorised group and has a session of its own:
+    while it waits for its actions, the other parts are stepped. 2 or more for actors far from their server."""
     resend_after_s: float = 2.0
     """Seconds without an answer until a request is sent again."""
     give_up_after_s: float = 0.0
@@ -59,11 +63,21 @@ class ActorSettings:
     """Seconds that making, resetting or stepping the environments may take, until the actor's process is ended for
     hanging, and started again by whoever started it; 0 waits for ever."""
 
+    @property
+    def parts(self) -> list[range]:
+        """Which of the actor's environments, from 0 on, each part has: as even as can be."""
+        bounds = [part * self.environments // self.pipeline for part in range(self.pipeline + 1)]
+        return [range(*each) for each in pairwise(bounds)]
+
     def __post_init__(self) -> None:
         if not 1 <= self.processes <= 100_000:
             raise ValueError(f"processes must be 1 to 100000, not {self.processes}")
         if not 1 <= self.environments <= 65_535:
             raise ValueError(f"environments must be 1 to 65535, not {self.environments}")
+        if not 1 <= self.pipeline <= self.environments:
+            raise ValueError(
+                f"pipeline must be 1 to the number of environments, {self.environments}, not {self.pipeline}"
+            )
         if not self.resend_after_s > 0:
             raise ValueError(f"resend_after_s must be more than 0 seconds, not {self.resend_after_s}")
         if self.give_up_after_s < 0:
