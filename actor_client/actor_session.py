@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import socket
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,9 +13,10 @@ import numpy as np
 import zmq
 
 from actor_client.answers import unpack_answer
-from actor_client.greeting import Greeting
+from actor_client.greeting import RETRY_S, Greeting
 from actor_client.heartbeat import Heartbeat
-from actor_client.line import Line, wait
+from actor_client.line import Line, UnansweredError, wait
+from actor_client.scout import OneServer, Servers
 from actor_client.settings import ActorSettings
 from corral.protocol import (
     ENDED,
@@ -65,18 +68,18 @@ class Rows:
 
 
 class ActorSession:
-    """One session at a time with one server. Belongs to one thread.
+    """One session at a time with one server, which may be another one each time. Belongs to one thread.
 
     `join` and `step` wait. Whoever has several sessions takes them apart: `greet` and `welcomed`, `send` and
     `receive` never do, and `wait` waits for several sessions at once.
 
     Attributes:
-      address: the server's.
+      address: of the server that the session is with, or was last.
       policy_version: the one that computed the latest actions.
       first_environment: the run-wide number of the first environment, as the server has it.
 
     Args:
-      address: the server's.
+      servers: the server's address, or who knows which of several to be with.
       observation: what the environments give, one row.
       action: what they take, one row.
       environments: how many there are.
@@ -91,7 +94,7 @@ class ActorSession:
 
     def __init__(
         self,
-        address: str,
+        servers: str | Servers,
         observation: Spec,
         action: TensorSpec,
         settings: ActorSettings,
@@ -106,7 +109,9 @@ class ActorSession:
     ) -> None:
         self._owns_context = context is None
         self._context = context or zmq.Context()
-        self.address = address
+        self._servers = OneServer(servers) if isinstance(servers, str) else servers
+        self._round = self._servers.round
+        self.address = self._servers.addresses[0]
         self._keys = keys
         self._work = work
         self._observation = observation
@@ -121,15 +126,10 @@ class ActorSession:
             observation=spec_to_wire(observation),
             action=spec_to_wire({"action": action}),
         )
-        self._line = Line(
-            self._context,
-            address,
-            resend_after_s=settings.resend_after_s,
-            give_up_after_s=settings.give_up_after_s,
-            keys=keys,
-            stopping=stopping,
-        )
+        self._line = self._new_line()
         self._greeting: Greeting | None = None
+        self._began = 0.0
+        self._seek_at = math.inf
         self._token = 0
         self._sequence = 0
         self._output: Spec = {}
@@ -145,7 +145,7 @@ class ActorSession:
     @property
     def due(self) -> float:
         """When `welcomed` or `receive` has something to do without an answer: a reading of `time.monotonic`."""
-        return self._line.due if self._greeting is None else self._greeting.due
+        return min(self._seek_at, self._line.due if self._greeting is None else self._greeting.due)
 
     def join(self) -> None:
         """Open a session, however long the server is not ready, full or away: `greet`, until `welcomed`."""
@@ -156,10 +156,22 @@ class ActorSession:
     def greet(self) -> None:
         """Ask for a session, in place of any that there was."""
         self._stop_heartbeat()
-        self._token = 0
-        self._greeting = Greeting(
-            self._line, self._hello, self.address, self._settings.give_up_after_s, self._stopping
-        )
+        self._began = time.monotonic()
+        self._seek()
+
+    def move(self, address: str) -> None:
+        """Leave the server, and ask the one at `address` for a session."""
+        self._stop_heartbeat()
+        self._began = time.monotonic()
+        self._greet(address)
+
+    @property
+    def better(self) -> str | None:
+        """Where the session should `move` to before anything is sent again; None where it should stay."""
+        if self._round == self._servers.round:
+            return None
+        self._round = self._servers.round
+        return self._servers.move(self.address, self._hello.environments)
 
     def welcomed(self) -> bool:
         """Whether the session that was asked for is open. Never waits.
@@ -168,12 +180,21 @@ class ActorSession:
           ProtocolError: the server will not have this actor: another version, other spaces.
           UnansweredError: it was told to stop, or has waited for too long.
         """
+        if self._token:
+            return True
         if self._greeting is None:
-            return self._token != 0
+            self._check_patience("no server lets this actor in")
+            if time.monotonic() >= self._seek_at:
+                self._seek()
+            return False
         welcome = self._greeting.welcome()
         if welcome is None:
+            if self._servers.elsewhere(self.address, self._greeting.refused):
+                self._check_patience(f"{self.address} does not let this actor in")
+                self._seek()
             return False
         self._greeting = None
+        self._round = self._servers.round
         self._token, self._sequence = welcome.session, 0
         self.first_environment = welcome.first_environment
         self._output = spec_from_wire(welcome.output)
@@ -208,6 +229,8 @@ class ActorSession:
                 raise SessionLostError(error.text) from error
             raise
         if answer is None:
+            if self._servers.lost(self.address, self._line.asked):
+                raise SessionLostError(f"{self.address} has gone: it has been silent (actor.leave_after_s)")
             return None
         self.policy_version, outputs = unpack_answer(*answer, self._output)
         return outputs["action"]
@@ -215,9 +238,7 @@ class ActorSession:
     def leave(self) -> None:
         """End the session, so that its slots are free at once, and close the socket."""
         self._stop_heartbeat()
-        if self._token:
-            self._line.tell(pack_header(MessageType.BYE, self._token, 0))
-        self._line.close(LINGER_MS)
+        self._hang_up()
         if self._owns_context:
             self._context.term()
 
@@ -230,6 +251,47 @@ class ActorSession:
             with suppress(zmq.Again):
                 line.send(pack_header(MessageType.BYE, self._token, 0), zmq.NOBLOCK)
             line.close(LINGER_MS)
+
+    def _seek(self) -> None:
+        """Greet the server that the session should be with; where there is none, look again soon."""
+        address = self._servers.choose(self._hello.environments)
+        if address is not None:
+            self._greet(address)
+            return
+        self._token, self._greeting = 0, None
+        self._seek_at = time.monotonic() + RETRY_S
+
+    def _greet(self, address: str) -> None:
+        if address != self.address:
+            self._hang_up()
+            self.address = address
+            self._line = self._new_line()
+        self._token, self._seek_at = 0, math.inf
+        self._greeting = Greeting(self._line, self._hello, address, self._settings.give_up_after_s, self._stopping)
+
+    def _check_patience(self, what: str) -> None:
+        """Raises `UnansweredError` where nobody should be waited for any more."""
+        waited = time.monotonic() - self._began
+        if self._stopping():
+            raise UnansweredError("stopped while waiting for a server")
+        if 0 < self._settings.give_up_after_s <= waited:
+            raise UnansweredError(f"{what} for {waited:.1f} s: does one run at {', '.join(self._servers.addresses)}?")
+
+    def _new_line(self) -> Line:
+        return Line(
+            self._context,
+            self.address,
+            resend_after_s=self._settings.resend_after_s,
+            give_up_after_s=self._settings.give_up_after_s,
+            keys=self._keys,
+            stopping=self._stopping,
+        )
+
+    def _hang_up(self) -> None:
+        """Say goodbye, so that the session's slots are free at once, and close the line."""
+        if self._token:
+            self._line.tell(pack_header(MessageType.BYE, self._token, 0))
+        self._line.close(LINGER_MS)
 
     def _frames(self, rows: Rows) -> list[bytes | memoryview]:
         count = check_rows(rows.observation, self._observation)

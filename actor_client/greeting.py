@@ -26,6 +26,9 @@ class Greeting:
       address: the server's, for people.
       give_up_after_s: how long the server may refuse for the time being; 0 waits for ever.
       stopping: asked while waiting; True raises `UnansweredError`.
+
+    Attributes:
+      refused: why the server has not let the actor in, last; None where it has not answered.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Greeting:
         self._began = time.monotonic()
         self._backoff = Backoff()
         self._told = ""
+        self.refused: ErrorCode | None = None
         self._again_at = math.inf
         self._send()
 
@@ -80,6 +84,7 @@ class Greeting:
         self._line.send([hello], self._nonce, self._sequence)
 
     def _pause(self, refusal: ProtocolError) -> None:
+        self.refused = refusal.code
         if refusal.text != self._told:
             log.info("waiting for %s: %s", self._address, refusal.text)
             self._told = refusal.text

@@ -58,6 +58,11 @@ class Line:
       give_up_after_s: silence after which `UnansweredError` is raised; 0 waits for ever.
       keys: where the server has keys.
       stopping: asked now and then while waiting; True raises `UnansweredError` at once.
+
+    Attributes:
+      socket: where answers arrive; another one after every call, perhaps.
+      due: when `answer` has something to do without one: a reading of `time.monotonic`.
+      asked: when the latest request was sent first, as such a reading.
     """
 
     def __init__(
@@ -78,7 +83,7 @@ class Line:
         self._stopping = stopping
         self._frames: Sequence[bytes | memoryview] = ()
         self._request: tuple[int, int] | None = None
-        self._asked = 0.0
+        self.asked = 0.0
         self.due = math.inf
         self.socket = open_dealer(context, address, keys)
 
@@ -93,7 +98,7 @@ class Line:
     def send(self, frames: Sequence[bytes | memoryview], session: int, sequence: int) -> None:
         """Send a request, in place of any other that is under way."""
         self._frames, self._request = frames, (session, sequence)
-        self._asked = time.monotonic()
+        self.asked = time.monotonic()
         self._send()
 
     def answer(self) -> tuple[Header, bytes] | None:
@@ -148,7 +153,7 @@ class Line:
             self.socket = open_dealer(self._context, self._address, self._keys)
 
     def _check_patience(self) -> None:
-        waited = time.monotonic() - self._asked
+        waited = time.monotonic() - self.asked
         if self._stopping():
             raise UnansweredError("stopped while waiting for an answer")
         if 0 < self._give_up_after_s <= waited:

@@ -48,12 +48,18 @@ class Part:
         self._watchdog = watchdog
         self.joined = False
         self._has_played = False
+        self._address = ""
         self._rows: Rows | None = None
         self._asked = np.zeros(0, np.uint16)
         session.greet()
 
     def hand_in(self) -> None:
-        """Send the rows that are to be acted on, if there are any."""
+        """Send the rows that are to be acted on, if there are any, unless the session should move on before."""
+        if self._rows is not None and (address := self.session.better) is not None:
+            log.info("moving from %s to %s, which has fewer environments", self.session.address, address)
+            self._rows = None
+            self._tell(False)
+            self.session.move(address)
         if self._rows is not None:
             rows, self._rows = self._rows, None
             self._asked = rows.environment
@@ -75,7 +81,7 @@ class Part:
         try:
             return self.session.receive()
         except SessionLostError as lost:
-            log.warning("joining %s again: %s", self.session.address, lost)
+            log.warning("joining again: %s: %s", self.session.address, lost)
             self._tell(False)
             self.session.greet()
             return None
@@ -88,6 +94,8 @@ class Part:
         first = self.session.first_environment
         numbers = f"{first} to {first + self._group.size - 1}"
         log.info("joined %s %swith environments %s", self.session.address, "again, " * self._has_played, numbers)
+        self._sheet.moves += self._has_played and self.session.address != self._address
+        self._address = self.session.address
         self._tell(True)
         self._sheet.works(self.number)
         seeds = None if self._has_played else environment_seeds(self._seed, first, self._group.size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from actor_client.crew import Crew
 from actor_client.environments import make_group
 from actor_client.line import UnansweredError
 from actor_client.part import Part
+from actor_client.scout import Scout, Servers
 from actor_client.settings import ActorSettings, EnvironmentSettings
 from actor_client.timesheet import Timesheet
 from actor_client.watchdog import Watchdog
@@ -31,7 +32,7 @@ LEAVE_S = 4.0
 def run_actor(
     environment: EnvironmentSettings,
     actor: ActorSettings,
-    address: str,
+    address: str | Sequence[str],
     *,
     first_environment: int | None = None,
     seed: int = 0,
@@ -44,12 +45,13 @@ def run_actor(
     """Run one actor until `stopping` says so.
 
     A server that is away, not ready or full is waited for; one that has forgotten a session is joined again, and
-    the environments of that session begin anew.
+    the environments of that session begin anew. Of several servers each session is with one, and goes to another
+    when its own has gone, or has far more environments than others.
 
     Args:
       environment: what to run.
       actor: how many of it, and how patient to be.
-      address: the server's.
+      address: the server's, or those of several.
       first_environment: the run-wide number of the first environment; None lets the server choose.
       seed: of the run; each environment's own seed is drawn from it and its number.
       keys: the folder of this actor's keys, where the server has keys.
@@ -68,6 +70,7 @@ def run_actor(
       ProtocolError: the server will not have this actor.
       UnansweredError: `actor.give_up_after_s` have passed without an answer.
     """
+    addresses = [address] if isinstance(address, str) else list(address)
     own = caller(keys, Role.ACTOR, towards=Role.SERVER)
     sheet = Timesheet(board, actor.pipeline)
     sessions: list[ActorSession] = []
@@ -82,12 +85,18 @@ def run_actor(
         on_hang(seconds)
 
     with zmq.Context() as context, Watchdog(limit_s, hangs) as watchdog, ExitStack() as stack:
+        servers: str | Servers = addresses[0]
+        if len(addresses) > 1:
+            # Actors that are started together begin evenly spread, each where its number says.
+            home = None if first_environment is None else first_environment // actor.environments
+            scout = Scout(addresses, silent_after_s=actor.leave_after_s, home=home, keys=own)
+            servers = stack.enter_context(scout)
         parts = []
         for number, environments in enumerate(actor.parts):
             group = watchdog.call(make_group, environment, len(environments))
             stack.callback(watchdog.call, group.close)
             session = ActorSession(
-                address,
+                servers,
                 group.observation,
                 group.action,
                 actor,

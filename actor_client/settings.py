@@ -57,6 +57,8 @@ class ActorSettings:
     while it waits for its actions, the other parts are stepped. 2 or more for actors far from their server."""
     resend_after_s: float = 2.0
     """Seconds without an answer until a request is sent again."""
+    leave_after_s: float = 3.0
+    """Seconds of silence after which an actor leaves its server for another, where there are several."""
     give_up_after_s: float = 0.0
     """Seconds without any answer until the actor gives up; 0 tries for ever."""
     step_timeout_s: float = 300.0
@@ -80,6 +82,8 @@ class ActorSettings:
             )
         if not self.resend_after_s > 0:
             raise ValueError(f"resend_after_s must be more than 0 seconds, not {self.resend_after_s}")
+        if not self.leave_after_s > 0:
+            raise ValueError(f"leave_after_s must be more than 0 seconds, not {self.leave_after_s}")
         if self.give_up_after_s < 0:
             raise ValueError(f"give_up_after_s must be 0 or more seconds, not {self.give_up_after_s}")
         if self.step_timeout_s < 0:

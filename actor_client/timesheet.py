@@ -53,6 +53,10 @@ class Timesheet:
       board: where to show the sums; None shows them to nobody.
       parts: that the environments are divided into, each with a session.
       clock: seconds, monotonic.
+
+    Attributes:
+      rejoins: sessions that were joined again, of all parts.
+      moves: those of them that went on with another server.
     """
 
     def __init__(self, board: Board | None, parts: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
@@ -60,7 +64,7 @@ class Timesheet:
         self._clock = clock
         self._show_at = 0.0
         self._has_session = [False] * parts
-        self.rejoins = 0
+        self.rejoins = self.moves = 0
         # Replaced whole, never changed: another thread sees one moment.
         self._moment = _Moment((_Sums(),) * parts, 0.0, clock(), 0)
         self._joined = [self._moment.work(part) for part in range(parts)]
@@ -109,5 +113,6 @@ class Timesheet:
             "actor_environment_seconds_total": sum(sums.environment_s for sums in moment.parts),
             "actor_wait_seconds_total": moment.wait_s,
             "actor_rejoins_total": self.rejoins,
+            "actor_moves_total": self.moves,
         }
         self._board.show(samples, not_ready="" if all(self._has_session) else "no session with a server")

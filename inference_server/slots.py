@@ -64,7 +64,7 @@ class Slots:
         return self.capacity - len(self._free)
 
     def free_numbers(self, count: int, lowest: int = 0) -> int:
-        """The first run-wide number from `lowest` on, from which on `count` environments in a row are nobody's now."""
+        """The first run-wide number, `lowest` or above, of `count` in a row that are no environment's now."""
         taken = np.unique(self.environment[self._held])
         taken = taken[taken >= lowest]
         starts = np.concatenate(([lowest], taken + 1))

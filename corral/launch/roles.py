@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from corral.launch.cast import server_addresses
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
 from corral.launch.folder import RESULT, write_json
@@ -150,7 +151,7 @@ def run_actor(
         run(
             experiment.environment,
             experiment.actor,
-            experiment.server.address,
+            server_addresses(experiment),
             first_environment=first_environment,
             seed=experiment.run.seed,
             keys=experiment.security.keys,
