@@ -12,6 +12,7 @@ from corral.cli.bench import bench
 from corral.cli.chaos import chaos
 from corral.cli.config import config
 from corral.cli.dashboard import dashboard
+from corral.cli.doctor import doctor
 from corral.cli.evaluate import evaluate
 from corral.cli.export import export
 from corral.cli.init import init
@@ -56,13 +57,14 @@ def _corral(
     does both on a live page;
     bench measures one, tune finds out which batch timeout suits an experiment, plan says what a run of any size
     needs, and chaos kills whatever a run is made of. evaluate says how well the policy of a run plays, and export
-    writes it for others to serve. keys makes what machines that talk over a network need to know each other by.
+    writes it for others to serve. doctor says
+    what is wrong with a machine. keys makes what machines that talk over a network need to know each other by.
     """
 
 
 for _command in (
     run, serve, server, learner, actor, init, config, status, top, dashboard, bench, tune, plan, chaos, evaluate,
-    export,
+    export, doctor,
 ):  # fmt: skip
     app.command()(_command)
 app.command("set")(set_)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 CARTPOLE = ROOT / "examples" / "cartpole.toml"
 COMMANDS = (
     "run", "serve", "server", "learner", "actor", "init", "config", "status", "set", "top", "dashboard", "evaluate",
-    "export", "plan",
+    "export", "plan", "doctor",
 )  # fmt: skip
 
 
