@@ -11,7 +11,7 @@ from pathlib import Path
 from corral.launch.leaving import leave
 from corral.launch.roles import serve
 from corral.launch.stopping import StopRequest
-from corral.protocol.sockets import remove_socket_files
+from corral.protocol.sockets import is_private, remove_socket_files
 from inference_server import BatchingSettings, InferenceServer, ServerSettings
 from tests.support.scripted_agent import ScriptedAgent
 
@@ -21,6 +21,7 @@ if __name__ == "__main__":
     stop.install()
     settings = ServerSettings(
         address=address,
+        insecure=not is_private(address),  # between the hosts of a test
         max_environments=64,
         batching=BatchingSettings(max_size=16),
         **dict(zip(("lease_s", "drain_s"), map(float, more[:2]), strict=False)),
