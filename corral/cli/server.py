@@ -69,7 +69,7 @@ def server(
     loaded = load_experiment(experiment, with_options(overrides, options))
     know(run=loaded.run.name)
     choose_threads_for(loaded)
-    import_keras()
+    import_keras(loaded.server.gpu_memory_mb)
     with recording("server", trace_file("server"), trace_s), warming() as warm:
         code = run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}"), on_warm=warm)
     raise typer.Exit(code)

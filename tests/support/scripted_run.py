@@ -31,10 +31,10 @@ class ScriptedRun:
         self.publisher = stack.enter_context(WeightPublisher(self.weights))
         self.witness = Witness()
 
-    def start_server(self, lease_s: float = 10, drain_s: float = 5) -> Process:
+    def start_server(self, lease_s: float = 10, drain_s: float = 5, replicas: int = 1) -> Process:
         """A server that looks for its learner at `intake` and `weights`."""
         module = "tests.support.scripted_server"
-        arguments = (self.address, self.intake, self.weights, str(lease_s), str(drain_s))
+        arguments = (self.address, self.intake, self.weights, str(lease_s), str(drain_s), "", str(replicas))
         return self._stack.enter_context(process("-m", module, *arguments))
 
     def start_actor(
