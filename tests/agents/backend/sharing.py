@@ -1,4 +1,6 @@
-"""Trains agents on one device and on two, and tells how far apart they end: `python -m tests.agents.backend.sharing`.
+"""Trains agents on one device and on two, and tells how far apart they end.
+
+`python -m tests.agents.backend.sharing [AGENT ...]`
 
 A process of its own, since two processors have to be told apart before anything is computed. Prints JSON: agent ->
 `[largest difference of any figure, largest difference of any weight, how far the weights have moved]`.
@@ -97,7 +99,9 @@ def compare(make: Callable[[], Agent]) -> list[float]:
         float(np.max(np.abs(figures[0] - figures[1]))),
         max(float(np.max(np.abs(one[name] - two[name]), initial=0)) for name in floats),
         max(
-            float(np.max(np.abs(one[name] - begun[name]), initial=0)) for name in floats if name.startswith("nets/") and "/norm/" not in name
+            float(np.max(np.abs(one[name] - begun[name]), initial=0))
+            for name in floats
+            if name.startswith("nets/") and "norm" not in name
         ),
     ]
 
