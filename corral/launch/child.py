@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 _SOCKETS = {"server": ("actors",), "learner": ("unrolls", "weights"), "evaluator": (), "actor": ()}
 
 
+def sockets_of(role: str, number: str = "0") -> list[str]:
+    """The names of the socket files of one process of a local run."""
+    return [name if number == "0" else f"{name}-{number}" for name in _SOCKETS[role]]
+
+
 def main(arguments: list[str]) -> int:
     """Run one role to its end; see the module."""
     role, run_folder, socket_folder, *number = arguments
@@ -39,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
     def clean() -> None:
         if lost:
-            sweep(folder, _SOCKETS[role])
+            sweep(folder, sockets_of(role, *number))
 
     def on_lost() -> None:
         nonlocal lost
@@ -48,7 +53,7 @@ def main(arguments: list[str]) -> int:
     recorders: list[Recorder] = []
 
     def on_line(line: str) -> None:
-        if recorder := obey(line, " ".join([role, *(number if role == "actor" else [])])):
+        if recorder := obey(line, " ".join([role, *(number if role == "actor" or number != ["0"] else [])])):
             recorders.append(recorder)
 
     stop = StopRequest(last_act=clean)
@@ -70,6 +75,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: str = "0") -> int:
+    from corral.launch.cast import as_server
     from corral.launch.errors import guarded
     from corral.launch.experiment import Experiment
     from corral.launch.folder import EXPERIMENT, life
@@ -79,6 +85,8 @@ def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
     experiment = local_addresses(Experiment.read(run_folder / EXPERIMENT), sockets)
     experiment = replace(experiment, metrics=experiment.metrics.of(role, int(number)))
     seed = seed_of_life(experiment.run.seed, life(run_folder))
+    if role == "server":
+        experiment = as_server(experiment, int(number))
     if role != "learner":
         experiment = replace(experiment, run=replace(experiment.run, seed=seed))
     return guarded(lambda: _play(role, experiment, run_folder, stop, number))
@@ -96,7 +104,7 @@ def _play(role: str, experiment: Experiment, run_folder: Path, stop: StopRequest
     choose_threads_for(experiment)
     import_keras()
     if role == "server":
-        return roles.run_server(experiment, stop, ledgers=run_folder / LEDGERS)
+        return roles.run_server(experiment, stop, ledgers=run_folder / LEDGERS, number=int(number))
     if role == "learner":
         return roles.run_learner(experiment, run_folder, stop)
     from corral.launch.evaluator import run_evaluator

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from corral.launch.cast import Part, cast
 from corral.launch.clock import process_started
 from corral.launch.errors import USER_ERROR
 from corral.launch.evaluations import Evaluations
@@ -65,13 +66,14 @@ class Companion(Protocol):
         ...
 
 
-Commands = Callable[[str, Path, Path, int], list[str]]
-"""Role, run folder, socket folder and number, to the command that starts the process."""
+Commands = Callable[[Part, Path, Path], list[str]]
+"""A process of a run, the run's folder and that of its sockets, to the command that starts it."""
 
 
-def child_command(role: str, run_folder: Path, socket_folder: Path, number: int) -> list[str]:
+def child_command(part: Part, run_folder: Path, socket_folder: Path) -> list[str]:
     """The command of one process of a run."""
-    return [sys.executable, "-m", "corral.launch.child", role, str(run_folder), str(socket_folder), str(number)]
+    folders = [str(run_folder), str(socket_folder)]
+    return [sys.executable, "-m", "corral.launch.child", part.role, *folders, str(part.number)]
 
 
 def run_locally(
@@ -148,13 +150,13 @@ class LocalRun:
         except BaseException:
             shutil.rmtree(self._sockets, ignore_errors=True)
             raise
+        self._cast = cast(local)
         self._children = self._make_children(commands)
         self._evaluations = Evaluations(self._folder)
         logs = {"launcher": log} | {name: child.log for name, child in self._children.items()}
         self._logs = {name: LogWatch(path) for name, path in logs.items()}
         self._trace = RunTrace(self._folder, trace_s)
-        addresses = {"server": local.server.address, "learner": local.learner.unrolls_address}
-        self._poller = StatusPoller(addresses, fetch)
+        self._poller = StatusPoller({part.name: part.address for part in self._cast if part.address}, fetch)
 
     def run(self, summary: Path | None, plain: bool) -> int:
         """See `run_locally`."""
@@ -178,21 +180,15 @@ class LocalRun:
         return conclude(self._folder, progress, outcome, summary)
 
     def _make_children(self, commands: Commands) -> dict[str, Child]:
-        # The two that import TensorFlow first: everything waits for them.
-        processes = range(self._experiment.actor.processes)
-        names = [("server", "server", 0), ("learner", "learner", 0)]
-        names += [(f"actor-{number}", "actor", number) for number in processes]
-        if self._experiment.evaluation.episodes:
-            names.append(("evaluator", "evaluator", 0))
         return {
-            name: Child(
-                name,
-                commands(role, self._folder, self._sockets, number),
-                self._folder / LOGS / f"{name}.log",
-                grace_s=grace_of(role, self._experiment.server.drain_s),
+            part.name: Child(
+                part.name,
+                commands(part, self._folder, self._sockets),
+                self._folder / LOGS / f"{part.name}.log",
+                grace_s=grace_of(part.role, self._experiment.server.drain_s),
                 lock=self._lock.fileno(),
             )
-            for name, role, number in names
+            for part in self._cast
         }
 
     def _watch(self, watcher: Watcher) -> Outcome:

@@ -22,7 +22,7 @@ RESULT = {"solved": True, "mean_return": 480.5, "env_steps": 12_345, "policy_ver
 
 def play(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: str = "0") -> int:
     """Stands in for `child._run`."""
-    for name in child._SOCKETS[role]:
+    for name in child.sockets_of(role, number):
         (sockets / name).touch()
     name = f"{role}-{number}" if role == "actor" else role
     plan = json.loads((run_folder.parent / "plan.json").read_text()).get(name, {})
