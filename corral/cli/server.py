@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,6 +35,13 @@ def server(
     keys: Keys = None,
     metrics_port: MetricsPort = None,
     insecure: Insecure = False,
+    ledgers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep count of the steps taken in, in a file there that outlives this process, however it ends.",
+        ),
+    ] = None,
     timeout_us: TimeoutUs = None,
     max_size: MaxSize = None,
     buckets: Buckets = None,
@@ -71,5 +79,5 @@ def server(
     choose_threads_for(loaded)
     import_keras()
     with recording("server", trace_file("server"), trace_s), warming() as warm:
-        code = run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}"), on_warm=warm)
+        code = run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}"), ledgers, on_warm=warm)
     raise typer.Exit(code)

@@ -106,11 +106,15 @@ class Cluster:
 
         return until(reached, timeout_s, f"{state}, instead of {self.job(number)}")
 
+    def cancel_all(self) -> None:
+        """End every job, and wait until nothing is left of any."""
+        self._run("scancel", "--user", pwd.getpwuid(os.getuid()).pw_name)
+        until(lambda: not self._run("squeue", "--noheader").stdout.strip(), 60, "the end of all jobs")
+
     def end(self) -> None:
         """End every job, and then the daemons."""
-        with contextlib.suppress(subprocess.SubprocessError):
-            self._run("scancel", "--user", pwd.getpwuid(os.getuid()).pw_name)
-            until(lambda: not self._run("squeue", "--noheader").stdout.strip(), 60, "the end of all jobs")
+        with contextlib.suppress(subprocess.SubprocessError, TimeoutError):
+            self.cancel_all()
         for daemon in reversed(self._daemons):
             daemon.terminate()
         for daemon in self._daemons:
@@ -145,7 +149,7 @@ class Cluster:
 
 
 def daemon(name: str) -> str:
-    """The path of one of Slurm's programs, or Munge's. Skips without; fails where REQUIRE_SLURM=1 says it is there."""
+    """The path of one of Slurm's programs, or Munge's. Skips without; fails where REQUIRE_SLURM=1 is set."""
     os.environ["PATH"] += "" if "/usr/sbin" in os.environ["PATH"] else ":/usr/sbin"
     return program(name, "slurmctld, slurmd, slurm-client and munge", "REQUIRE_SLURM")
 
