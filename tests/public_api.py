@@ -1,4 +1,4 @@
-"""What users may import, as text: `python -m tests.public_api > tests/public_api.txt` after a change that is meant."""
+"""What users may import, as text: `python -m tests.public_api > tests/public_api.txt` after a meant change."""
 
 from __future__ import annotations
 

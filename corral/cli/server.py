@@ -81,7 +81,7 @@ def server(
         loaded = replace(loaded, server=replace(loaded.server, address=address))
     know(run=loaded.run.name)
     choose_threads_for(loaded)
-    import_keras()
+    import_keras(loaded.server.gpu_memory_mb)
     with recording("server", trace_file("server"), trace_s), warming() as warm:
         serving = f"serving at {loaded.server.address}"
         code = run_server(loaded, stop, lambda: say(serving), on_warm=warm, number=number)
