@@ -77,7 +77,7 @@ def cast_nets(nets: Mapping[str, keras.Model], precision: Precision) -> dict[str
 
 
 def _draw_nothing(layer: keras.Layer) -> None:
-    """Has a layer begin with zeros: it gets its weights elsewhere, and not every initializer knows every precision."""
+    """Has a layer begin with zeros: its weights are set anyway, and not every initializer knows every precision."""
     for each in layer._flatten_layers():
         for name in vars(each):
             if name.endswith("_initializer"):
