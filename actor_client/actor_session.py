@@ -275,7 +275,9 @@ class ActorSession:
         if self._stopping():
             raise UnansweredError("stopped while waiting for a server")
         if 0 < self._settings.give_up_after_s <= waited:
-            raise UnansweredError(f"{what} for {waited:.1f} s: does one run at {', '.join(self._servers.addresses)}?")
+            raise UnansweredError(
+                f"{what} for {waited:.1f} s: does one run at {', '.join(self._servers.addresses)}?"
+            )
 
     def _new_line(self) -> Line:
         return Line(

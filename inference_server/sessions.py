@@ -77,9 +77,7 @@ class Sessions:
       first_number: the lowest run-wide number that it gives to environments of its own accord.
     """
 
-    def __init__(
-        self, slots: Slots, lease_s: float, clock: Callable[[], float], *, first_number: int = 0
-    ) -> None:
+    def __init__(self, slots: Slots, lease_s: float, clock: Callable[[], float], *, first_number: int = 0) -> None:
         self._slots = slots
         self._first_number = first_number
         self._lease_s = lease_s

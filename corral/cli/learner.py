@@ -86,7 +86,7 @@ def learner(
     loaded = load_experiment(experiment, with_options(overrides, options))
     know(run=loaded.run.name)
     choose_threads_for(loaded)
-    import_keras()
+    import_keras(loaded.learner.gpu_memory_mb)
     where = run_folder or make_run_folder(loaded)
     with recording("learner", where / TRACE, trace_s):
         code = train(loaded, where, stop, experiment, ledgers)

@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: str = "0") -> int:
-    from corral.launch.cast import as_server
+    from corral.launch.cast import as_server, server_addresses
     from corral.launch.errors import guarded
     from corral.launch.experiment import Experiment
     from corral.launch.folder import EXPERIMENT, life
@@ -83,7 +83,9 @@ def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
     from corral.launch.sockets import local_addresses
 
     experiment = local_addresses(Experiment.read(run_folder / EXPERIMENT), sockets)
-    experiment = replace(experiment, metrics=experiment.metrics.of(role, int(number)))
+    experiment = replace(
+        experiment, metrics=experiment.metrics.of(role, int(number), len(server_addresses(experiment)))
+    )
     seed = seed_of_life(experiment.run.seed, life(run_folder))
     if role == "server":
         experiment = as_server(experiment, int(number))
@@ -102,7 +104,8 @@ def _play(role: str, experiment: Experiment, run_folder: Path, stop: StopRequest
         first = int(number) * experiment.actor.environments
         return roles.run_actor(experiment, stop, first_environment=first)
     choose_threads_for(experiment)
-    import_keras()
+    limits = {"server": experiment.server.gpu_memory_mb, "learner": experiment.learner.gpu_memory_mb}
+    import_keras(limits.get(role, 0))
     if role == "server":
         return roles.run_server(experiment, stop, ledgers=run_folder / LEDGERS, number=int(number))
     if role == "learner":

@@ -1,4 +1,4 @@
-"""`corral run`: a server, a learner and actors as processes of this machine, from start to result."""
+"""`corral run`: servers, a learner and actors as processes of this machine, from start to result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from corral.launch.cast import Part, cast
+from corral.launch.cast import Part, cast, server_addresses
 from corral.launch.clock import process_started
 from corral.launch.errors import USER_ERROR
 from corral.launch.evaluations import Evaluations
@@ -143,7 +143,7 @@ class LocalRun:
             self._folder = resume or make_run_folder(experiment)
             self._lock = hold(self._folder)
             self._undo = begin(
-                self._folder, experiment, local.server.address, local.learner.unrolls_address, source
+                self._folder, experiment, server_addresses(local), local.learner.unrolls_address, source
             )
             log = self._folder / LOGS / "launcher.log"
             log_to_file(log, "launcher", run=self._folder.name)
@@ -156,7 +156,11 @@ class LocalRun:
         logs = {"launcher": log} | {name: child.log for name, child in self._children.items()}
         self._logs = {name: LogWatch(path) for name, path in logs.items()}
         self._trace = RunTrace(self._folder, trace_s)
-        self._poller = StatusPoller({part.name: part.address for part in self._cast if part.address}, fetch)
+        self._servers = tuple(part.name for part in self._cast if part.role == "server")
+        self._left: set[str] = set()
+        several = self._servers if len(self._servers) > 1 else ()
+        addresses = {part.name: part.address for part in self._cast if part.address}
+        self._poller = StatusPoller(addresses, fetch, servers=several)
 
     def run(self, summary: Path | None, plain: bool) -> int:
         """See `run_locally`."""
@@ -238,8 +242,8 @@ class LocalRun:
         # It leaves no result where the disk is full, and only a learner that has ended well exits with 0.
         if child.name == "learner" and (code == 0 or (code == 1 and (self._folder / RESULT).exists())):
             return learner_outcome(code, self._experiment.run, self._folder)
-        if child.name == "server" and code == 0:
-            return Outcome(0, "stopped")  # an operator told it to drain
+        if child.name in self._servers and code == 0:
+            return self._drained(child, view)
         if code == USER_ERROR:
             return Outcome(USER_ERROR, "failed", _told(child) or _crash(child, code))
         words = child.last_words() if code >= 0 else ""
@@ -248,6 +252,14 @@ class LocalRun:
         last = f": {words}" if words else ""
         view.note(f"{child.name} ended ({describe_exit(code)}) and was started again; see {child.log}{last}")
         return None
+
+    def _drained(self, server: Child, view: View) -> Outcome | None:
+        """An operator told a server to drain, and it has left: the run goes on with the others."""
+        if server.name not in self._left:
+            self._left.add(server.name)
+            if len(self._left) < len(self._servers):
+                view.note(f"{server.name} was told to drain, and has left; the others go on")
+        return Outcome(0, "stopped") if len(self._left) == len(self._servers) else None
 
     def _progress(self, elapsed_s: float) -> Progress:
         figures = self._poller.figures
@@ -263,23 +275,24 @@ class LocalRun:
         return Progress(run, elapsed_s, server, learner, before, restarts, verdict, goal)
 
     def _final_progress(self) -> Progress:
-        """How the run stands at its end: the server still knows, but not for long."""
+        """How the run stands at its end: the servers still know, but not for long."""
         elapsed = time.monotonic() - process_started()
         self._poller.stop()
         trained = (self._folder / RESULT).exists() or "server" in self._poller.figures
-        if trained and self._children["server"].alive:
-            self._poller.ask("server", 1.0)
+        for name in self._servers:
+            if trained and self._children[name].alive:
+                self._poller.ask(name, 1.0)
         return self._progress(elapsed)
 
     def _end(self) -> None:
-        """End every process: actors first, then the server, which brings the learner what is complete, then it."""
+        """End every process: actors first, then the servers, which bring the learner what is complete, then it."""
         self._poller.stop()
         if self._companion is not None:
             self._companion.end()
-        learner, server = self._children["learner"], self._children["server"]
-        actors = [child for child in self._children.values() if child not in (learner, server)]
+        learner, servers = self._children["learner"], [self._children[name] for name in self._servers]
+        actors = [child for child in self._children.values() if child not in (learner, *servers)]
         # Without a learner there is nothing to save, and so no order to keep.
-        groups = [actors, [server], [learner]] if learner.alive else [[*actors, learner, server]]
+        groups = [actors, servers, [learner]] if learner.alive else [[*actors, learner, *servers]]
         for group in groups:
             end(group, lambda: self._interrupts.hurried)
         shutil.rmtree(self._sockets, ignore_errors=True)
