@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,9 +53,20 @@ class RayCluster:
         """Take a node away, as a machine that loses its power: none of its processes gets to do anything."""
         _kill_tree(self._nodes.pop(node).pid)
 
-    def processes(self, node: str) -> list[psutil.Process]:
-        """Everything that runs on a node."""
-        return psutil.Process(self._nodes[node].pid).children(recursive=True)
+    def runs(self, node: str) -> bool:
+        """Whether the node of that address is there."""
+        return node in self._nodes
+
+    def commands(self, node: str) -> list[str]:
+        """The commands of everything that runs on a node, or was started there and goes on."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("CORRAL_TEST_NODE") == f"{self.address} {node}":
+                    found.append(" ".join(process.cmdline()))
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
 
     def close(self) -> None:
         """End every node."""
@@ -73,7 +83,7 @@ class RayCluster:
             self._nodes[node] = subprocess.Popen(
                 [str(Path(sys.executable).with_name("ray")), "start", *arguments, *common],
                 cwd=ROOT,
-                env=environment(),
+                env=environment() | {"CORRAL_TEST_NODE": f"{self.address} {node}"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -101,16 +111,11 @@ def environment(added: Mapping[str, str] | None = None) -> dict[str, str]:
 def _kill_tree(pid: int) -> None:
     """SIGKILL for a process and all beneath it, those with a session of their own too."""
     try:
-        tree = [psutil.Process(pid)]
-        tree += tree[0].children(recursive=True)
+        parent = psutil.Process(pid)
+        tree = [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
         return
     for process in tree:  # the parent first: it starts nothing more
-        try:
-            process.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            continue
-    _, left = psutil.wait_procs(tree, timeout=10)
-    deadline = time.monotonic() + 10
-    while left and time.monotonic() < deadline:
-        left = [process for process in left if process.is_running()]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(tree, timeout=10)
