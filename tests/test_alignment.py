@@ -12,10 +12,10 @@ from tests.support.processes import until, until_serving
 from tests.support.scripted_run import ScriptedRun
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[ScriptedRun]:
+@pytest.fixture(params=[1, 2], ids=["whole actors", "actors in two parts"])
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ScriptedRun]:
     with ExitStack() as stack:
-        yield ScriptedRun(tmp_path, stack)
+        yield ScriptedRun(tmp_path, stack, pipeline=request.param)
 
 
 def test_every_step_is_stored_once_and_aligned(run: ScriptedRun) -> None:

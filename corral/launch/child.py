@@ -107,7 +107,7 @@ def _play(role: str, experiment: Experiment, run_folder: Path, stop: StopRequest
     choose_threads_for(experiment)
     import_keras()
     if role == "server":
-        return roles.run_server(experiment, stop, ledgers=run_folder / LEDGERS)
+        return roles.run_server(experiment, stop, ledgers=run_folder / LEDGERS, number=int(number))
     if role == "learner":
         return roles.run_learner(experiment, run_folder, stop)
     from corral.launch.evaluator import run_evaluator

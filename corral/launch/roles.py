@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from corral.launch.cast import server_addresses
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
 from corral.launch.folder import RESULT, write_json
@@ -33,9 +34,11 @@ def run_server(
     on_ready: Callable[[], None] = lambda: None,
     ledgers: Path | None = None,
     on_warm: Callable[[int, int], object] = lambda done, total: None,
+    number: int = 0,
 ) -> int:
-    """Serve the experiment's agent until asked to stop; its weights come from the learner. `ledgers` is where it
-    keeps counts that outlive it; the rest as for `serve`."""
+    """Serve the experiment's agent at `server.address` until asked to stop; its weights come from the learner.
+    `ledgers` is where it keeps counts that outlive it, `number` which of the run's servers it is; the rest as for
+    `serve`."""
     wake_without_preempting()
     from inference_server.server import InferenceServer
 
@@ -45,6 +48,7 @@ def run_server(
         lambda: agent_of(experiment),
         seed=experiment.run.seed,
         environment=experiment.environment.label,
+        number=number,
         learner=(experiment.learner.unrolls_address, experiment.learner.weights_address),
         keys=experiment.security.keys,
         ledgers=ledgers,
@@ -147,7 +151,7 @@ def run_actor(
         run(
             experiment.environment,
             experiment.actor,
-            experiment.server.address,
+            server_addresses(experiment),
             first_environment=first_environment,
             seed=experiment.run.seed,
             keys=experiment.security.keys,

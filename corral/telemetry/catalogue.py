@@ -115,7 +115,8 @@ CATALOGUE = (
         "actor", "actor_environment_seconds_total", "counter", "Spent in the environments: stepping and resetting."
     ),
     Metric("actor", "actor_wait_seconds_total", "counter", "Spent waiting for the server's answers."),
-    Metric("actor", "actor_rejoins_total", "counter", "Times that the server had forgotten the session."),
+    Metric("actor", "actor_rejoins_total", "counter", "Sessions that were joined again."),
+    Metric("actor", "actor_moves_total", "counter", "Those of them that went on with another server."),
 )  # fmt: skip
 
 

@@ -19,13 +19,15 @@ class ScriptedRun:
       folder: takes the sockets.
       stack: ends everything.
       queue: unrolls that may wait for the witness.
+      pipeline: parts in which actors step their environments, where nothing else is said.
     """
 
-    def __init__(self, folder: Path, stack: ExitStack, *, queue: int = 64) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, *, queue: int = 64, pipeline: int = 1) -> None:
         self.address, self.intake, self.weights = (
             f"ipc://{folder}/{name}" for name in ("server", "unrolls", "weights")
         )
         self._stack = stack
+        self._pipeline = pipeline
         self._agent = ScriptedAgent()
         self.source = stack.enter_context(UnrollSource(self.intake, queue=queue))
         self.publisher = stack.enter_context(WeightPublisher(self.weights))
@@ -38,12 +40,12 @@ class ScriptedRun:
         return self._stack.enter_context(process("-m", module, *arguments))
 
     def start_actor(
-        self, mode: str, environments: int = 4, address: str = "", resend_after_s: float = 0.5
+        self, mode: str, environments: int = 4, address: str = "", resend_after_s: float = 0.5, pipeline: int = 0
     ) -> Process:
         """An actor whose environments reset themselves as `mode` says."""
         module = "tests.support.scripted_actor"
-        arguments = (address or self.address, mode, str(environments), str(resend_after_s))
-        return self._stack.enter_context(process("-m", module, *arguments))
+        numbers = map(str, (environments, resend_after_s, pipeline or self._pipeline))
+        return self._stack.enter_context(process("-m", module, address or self.address, mode, *numbers))
 
     def bad_network(self, back: str, **faults: float) -> BadNetwork:
         """A bad network in front of `back`, at the same address with "-bad" behind it."""
