@@ -1,4 +1,4 @@
-"""Which of several servers an actor's session should be with: decided by each actor for itself, from what it heard."""
+"""Which of several servers a session should be with: decided by each actor for itself, from what it heard."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class _Server:
 class Balance:
     """Spreads sessions over servers, without a word between actors. No sockets, no threads.
 
-    Who is asked is asked seldom. Sessions decide right after a round of answers, once a round each, and move by a
-    chance that would take away `GAIN` of what their server has too much if all of its sessions drew alike: so a crowd
-    does not run from one side to the other. Servers that differ by less than a session, or by `TOLERANCE`, are level.
+    Everybody is asked seldom. Sessions decide right after a round of answers, once a round each, and move by a
+    chance that takes away `GAIN` of what their server has too much, if all of its sessions draw alike: so a crowd
+    does not run from one side to the other. Servers that differ by a session, or by `TOLERANCE`, are level.
 
     Args:
       addresses: of the servers, different ones.
@@ -120,7 +120,7 @@ class Balance:
         return self._clock() - self._servers[address].waiting_since > self._silent_after_s
 
     def choose(self, environments: int) -> str | None:
-        """The server that a new session should be with: the least loaded that has room; None where there is none now.
+        """The server that a new session should be with: the least loaded that has room; None where none has.
 
         Near ties, by less than the session itself, are broken at random.
         """

@@ -39,15 +39,17 @@ _UNLIMITED = 1 << 40
 
 
 class Servers(Protocol):
-    """Tells sessions which server to be with. For any thread.
+    """Tells sessions which server to be with. For any thread."""
 
-    Attributes:
-      addresses: of all servers.
-      round: grows whenever `move` may have another answer.
-    """
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Of all servers."""
+        ...
 
-    addresses: Sequence[str]
-    round: int
+    @property
+    def round(self) -> int:
+        """Grows whenever `move` may have another answer."""
+        ...
 
     def choose(self, environments: int) -> str | None:
         """The server that a session of so many environments should join; None where none lets it in now."""
@@ -58,7 +60,7 @@ class Servers(Protocol):
         ...
 
     def lost(self, address: str, asked: float) -> bool:
-        """Whether a server has gone that was asked at `asked`, a reading of `time.monotonic`, and has not answered."""
+        """Whether a server has gone that has not answered since `asked`, a reading of `time.monotonic`."""
         ...
 
     def move(self, address: str, environments: int) -> str | None:
@@ -72,7 +74,7 @@ class OneServer:
     round = 0
 
     def __init__(self, address: str) -> None:
-        self.addresses = (address,)
+        self.addresses: Sequence[str] = (address,)
 
     def choose(self, environments: int) -> str | None:
         """See `Servers`."""
@@ -115,7 +117,7 @@ class Scout(threading.Thread):
         keys: Caller | None = None,
     ) -> None:
         super().__init__(name="scout", daemon=True)
-        self.addresses = tuple(addresses)
+        self.addresses: Sequence[str] = tuple(addresses)
         self._keys = keys
         self._balance = Balance(
             self.addresses,

@@ -136,8 +136,9 @@ class Chaos:
         self._frozen.clear()
 
     def _see(self, now: float) -> None:
-        for role in ("server", "learner"):
-            self.invariants.see(role, self._figures.get(role, {}))
+        for name in list(self._figures):
+            if name == "learner" or name in self._children:  # not of all servers together
+                self.invariants.see(name, self._figures[name])
         learner = self._figures.get("learner", {})
         self.mean_return = float(learner.get("mean_return", 0.0))
         full = learner.get("episodes", 0) >= 100

@@ -77,8 +77,9 @@ class RayStage:
 
     @property
     def addresses(self) -> Mapping[str, str]:
-        """See `Stage`: of those that have a place."""
-        return {name: addresses[0] for name, addresses in self._picture.addresses.items()}
+        """See `Stage`: of those that have a place, servers by number."""
+        known = self._picture.addresses
+        return {name: known[name][0] for name in self._core if name in known}
 
     def open(self, folder: Path, lock: int) -> None:
         """See `Stage`: makes the run's keys, its directory, and asks for room."""
@@ -158,6 +159,8 @@ class RayStage:
             except GetTimeoutError:
                 continue
             except RayError as error:
+                if self._closed.is_set():
+                    return
                 self._lost = str(error).splitlines()[0]
                 return
 

@@ -28,12 +28,17 @@ def cast(experiment: Experiment) -> tuple[Part, ...]:
     """The processes of a run, in the order in which to start them."""
     # Those that import TensorFlow first: everything waits for them.
     addresses = server_addresses(experiment)
-    names = ["server"] if len(addresses) == 1 else [f"server-{number}" for number in range(len(addresses))]
+    names = server_names(len(addresses))
     servers = [Part("server", number, names[number], address) for number, address in enumerate(addresses)]
     learner = Part("learner", 0, "learner", experiment.learner.unrolls_address)
     actors = [Part("actor", number, f"actor-{number}") for number in range(experiment.actor.processes)]
     evaluators = [Part("evaluator", 0, "evaluator")] if experiment.evaluation.episodes else []
     return (*servers, learner, *actors, *evaluators)
+
+
+def server_names(count: int) -> list[str]:
+    """What the servers of a run with so many are called, by number."""
+    return ["server"] if count == 1 else [f"server-{number}" for number in range(count)]
 
 
 def server_addresses(experiment: Experiment) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(role: str, run_folder: Path, sockets: Path | None, stop: StopRequest, number: str = "0") -> int:
-    from corral.launch.cast import as_server
+    from corral.launch.cast import as_server, server_addresses
     from corral.launch.errors import guarded
     from corral.launch.experiment import Experiment
     from corral.launch.folder import EXPERIMENT, life
@@ -86,7 +86,9 @@ def _run(role: str, run_folder: Path, sockets: Path | None, stop: StopRequest, n
     experiment = Experiment.read(run_folder / EXPERIMENT)
     if sockets is not None:
         experiment = local_addresses(experiment, sockets)
-    experiment = replace(experiment, metrics=experiment.metrics.of(role, int(number)))
+    experiment = replace(
+        experiment, metrics=experiment.metrics.of(role, int(number), len(server_addresses(experiment)))
+    )
     seed = seed_of_life(experiment.run.seed, life(run_folder))
     if role == "server":
         experiment = as_server(experiment, int(number))

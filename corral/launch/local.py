@@ -1,13 +1,13 @@
-"""`corral run`: a server, a learner and actors as processes of this machine, from start to result."""
+"""`corral run`: servers, a learner and actors as processes of this machine, from start to result."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
 
 from corral.launch.clock import process_started
+from corral.launch.companion import Companion
 from corral.launch.errors import USER_ERROR, UserError
 from corral.launch.evaluations import Evaluations
 from corral.launch.experiment import Experiment
@@ -18,7 +18,7 @@ from corral.launch.logs import log_to_file
 from corral.launch.poller import Fetch, StatusPoller
 from corral.launch.process import Process
 from corral.launch.processes import describe_exit, end
-from corral.launch.progress import Goal, Progress
+from corral.launch.progress import Progress
 from corral.launch.run_trace import RunTrace
 from corral.launch.stage import Commands, LocalStage, Stage, child_command
 from corral.launch.summary import Outcome, conclude, learner_outcome
@@ -28,39 +28,6 @@ from corral.telemetry.verdict import Judge
 
 _PATIENCE_S = 0.02
 """Seconds between two looks at the processes."""
-
-
-class Companion(Protocol):
-    """Whoever goes with a run, and does something to it."""
-
-    def begin(
-        self,
-        folder: Path,
-        children: Mapping[str, Process],
-        figures: Mapping[str, Mapping[str, Any]],
-        note: Callable[[str], None],
-    ) -> None:
-        """The processes have been started.
-
-        Args:
-          folder: the run's.
-          children: by name.
-          figures: as `StatusPoller` has them, kept new.
-          note: says something to the person who watches.
-        """
-        ...
-
-    def look(self) -> bool:
-        """Called again and again on the main thread, and must not block. True ends the run, as a signal does."""
-        ...
-
-    def goal(self) -> Goal | None:
-        """How far it is; None before it has begun."""
-        ...
-
-    def end(self) -> None:
-        """The processes will be ended now."""
-        ...
 
 
 def run_locally(
@@ -162,8 +129,11 @@ class Run:
         self._logs = {"launcher": LogWatch(log)}
         self._watch_logs()
         self._trace = RunTrace(self._folder, trace_s)
+        self._servers = tuple(name for name in self._children if name.partition("-")[0] == "server")
+        self._left: set[str] = set()
         self._asked = dict(stage.addresses)
-        self._poller = StatusPoller(self._asked, stage.fetch)
+        several = self._servers if len(self._servers) > 1 else ()
+        self._poller = StatusPoller(self._asked, stage.fetch, servers=several)
 
     def run(self, summary: Path | None, plain: bool) -> int:
         """See `run_locally`."""
@@ -256,8 +226,8 @@ class Run:
         # It leaves no result where the disk is full, and only a learner that has ended well exits with 0.
         if child.name == "learner" and (code == 0 or (code == 1 and (self._folder / RESULT).exists())):
             return learner_outcome(code, self._experiment.run, self._folder)
-        if child.name == "server" and code == 0:
-            return Outcome(0, "stopped")  # an operator told it to drain
+        if child.name in self._servers and code == 0:
+            return self._drained(child, view)
         if code == USER_ERROR:
             return Outcome(USER_ERROR, "failed", _told(child) or _crash(child, code))
         words = child.last_words() if code >= 0 else ""
@@ -266,6 +236,14 @@ class Run:
         last = f": {words}" if words else ""
         view.note(f"{child.name} ended ({describe_exit(code)}) and was started again; see {child.log}{last}")
         return None
+
+    def _drained(self, server: Process, view: View) -> Outcome | None:
+        """An operator told a server to drain, and it has left: the run goes on with the others."""
+        if server.name not in self._left:
+            self._left.add(server.name)
+            if len(self._left) < len(self._servers):
+                view.note(f"{server.name} was told to drain, and has left; the others go on")
+        return Outcome(0, "stopped") if len(self._left) == len(self._servers) else None
 
     def _progress(self, elapsed_s: float) -> Progress:
         figures = self._poller.figures
@@ -281,32 +259,35 @@ class Run:
         return Progress(run, elapsed_s, server, learner, before, restarts, verdict, goal)
 
     def _final_progress(self) -> Progress:
-        """How the run stands at its end: the server still knows, but not for long."""
+        """How the run stands at its end: the servers still know, but not for long."""
         elapsed = time.monotonic() - process_started()
         self._poller.stop()
         trained = (self._folder / RESULT).exists() or "server" in self._poller.figures
-        if trained and self._children["server"].alive:
-            self._poller.ask("server", 1.0)
+        for name in self._servers:
+            if trained and name in self._asked and self._children[name].alive:
+                self._poller.ask(name, 1.0)
         return self._progress(elapsed)
 
     def _end(self) -> None:
-        """End every process: actors first, then the server, which brings the learner what is complete, then it."""
+        """End every process: actors first, then the servers, which bring the learner what is complete, then it."""
         self._poller.stop()
         if self._companion is not None:
             self._companion.end()
-        learner, server = self._children["learner"], self._children["server"]
-        actors = [child for child in self._children.values() if child not in (learner, server)]
+        learner, servers = self._children["learner"], [self._children[name] for name in self._servers]
+        actors = [child for child in self._children.values() if child not in (learner, *servers)]
         # Without a learner there is nothing to save, and so no order to keep.
-        groups = [actors, [server], [learner]] if learner.alive else [[*actors, learner, server]]
-        for group in groups:
-            end(group, lambda: self._interrupts.hurried)
-        self._stage.close()
+        groups = [actors, servers, [learner]] if learner.alive else [[*actors, learner, *servers]]
+        try:
+            for group in groups:
+                end(group, lambda: self._interrupts.hurried)
+        finally:
+            self._stage.close()
 
 
-def _ends(addresses: Mapping[str, str]) -> tuple[str, str]:
-    """Where the first server and the learner say how they do; empty before that is known."""
-    server = next((address for name, address in addresses.items() if name.startswith("server")), "")
-    return server, addresses.get("learner", "")
+def _ends(addresses: Mapping[str, str]) -> tuple[list[str], str]:
+    """Where the servers, by number, and the learner say how they do, as far as that is known."""
+    servers = [address for name, address in addresses.items() if name != "learner"]
+    return servers, addresses.get("learner", "")
 
 
 def _crash(child: Process, code: int) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 _OFFSETS = {"server": 0, "learner": 1, "evaluator": 2}
+_FIRST_OF_MORE = 3
+"""Of the second server; the tenth belongs to the first actor, unless there are more servers than fit before."""
 _FIRST_ACTOR = 10
 
 
@@ -41,7 +43,7 @@ class MetricsSettings:
 
     port: int = 0
     """Port of /metrics, /livez and /readyz; 0 listens nowhere. In `corral run` the server has it, the learner the
-    next one, and each actor one from the tenth on."""
+    next one, further servers those from the third on, and actors those from the tenth on, behind all servers'."""
     host: str = "127.0.0.1"
     """Address to listen on. There are no keys here: whoever reaches it can read every figure."""
 
@@ -55,11 +57,15 @@ class MetricsSettings:
         if self.sink and not all(self.sink.partition(":")):
             raise ValueError(f'sink must be "my_module:function", not {self.sink!r}')
 
-    def of(self, role: str, number: int) -> MetricsSettings:
-        """Those of one process of a local run: of the numbered actor, or of another role."""
+    def of(self, role: str, number: int, servers: int = 1) -> MetricsSettings:
+        """Those of one process of a local run with so many servers; the number counts within the role."""
         if not self.port:
             return self
-        offset = _FIRST_ACTOR + number if role == "actor" else _OFFSETS[role]
+        offset = _OFFSETS.get(role, 0)
+        if role == "actor":
+            offset = max(_FIRST_ACTOR, _FIRST_OF_MORE + servers - 1) + number
+        elif role == "server" and number:
+            offset = _FIRST_OF_MORE + number - 1
         return replace(self, port=min(self.port + offset, 65_535))
 
 

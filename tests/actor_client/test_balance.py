@@ -1,4 +1,4 @@
-"""A crowd of actors and four servers, simulated: nobody waits for a clock, and every chance is drawn from a seed."""
+"""A crowd of actors and four servers, simulated: time passes as the test says, and chance comes from a seed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Actor:
 
 
 class World:
-    """Actors that step as fast as they like, and servers that answer questions at the next tick, while they live."""
+    """Actors with a session each, and servers that answer questions at once while they live."""
 
     def __init__(self, actors: int, *, seed: int = 0, slots: int = SLOTS) -> None:
         self.clock = Clock(0.0)

@@ -17,7 +17,7 @@ def figures(identity: str = "a", seats: int = 8, epoch: int = 1, steps: int = 10
 def patient(kind: str, folder: Path) -> Patient:
     log = folder / "log"
     log.write_text("12:00 joined a server\n")
-    return Patient(Injury(kind, kind), 0.0, figures(), log, environments=8)
+    return Patient(Injury(kind, kind.partition("-")[2]), 0.0, figures(), log, environments=8)
 
 
 def test_a_killed_server_has_recovered_when_another_acts_and_training_goes_on(tmp_path: Path) -> None:

@@ -157,6 +157,15 @@ class Witness:
     def _see_column(self, unroll: Unroll, column: int) -> None:
         observation = unroll.observation["observation"][:, column]
         who, episode, step, _ = observation[0].tolist()
+        self._see_start(who, episode, step)
+        assert unroll.state["seen"][column] == step, "the recurrent state does not precede index 0"
+        for index in range(len(observation)):
+            self._see_index(unroll, column, index)
+            if index > 0:
+                self._see_transition(unroll, column, index)
+        self.followed[who] = tuple(observation[-1, 1:3].tolist())
+
+    def _see_start(self, who: int, episode: int, step: int) -> None:
         # The first unroll begins with the first episode, every other where the one before ended.
         expected = self.followed.get(who, (0, 0))
         if who in self._reset and (episode, step) != expected:
@@ -165,12 +174,6 @@ class Witness:
             assert episode > expected[0], "an episode came twice"
         else:
             assert (episode, step) == expected, "a step was lost, doubled or spliced"
-        assert unroll.state["seen"][column] == step, "the recurrent state does not precede index 0"
-        for index in range(len(observation)):
-            self._see_index(unroll, column, index)
-            if index > 0:
-                self._see_transition(unroll, column, index)
-        self.followed[who] = tuple(observation[-1, 1:3].tolist())
 
     def _see_index(self, unroll: Unroll, column: int, index: int) -> None:
         who, episode, step, _ = unroll.observation["observation"][index, column].tolist()

@@ -1,6 +1,6 @@
 """A server process with the scripted agent.
 
-`python -m tests.support.scripted_server ADDRESS UNROLLS WEIGHTS [LEASE_S [DRAIN_S [LEDGERS]]]`
+`python -m tests.support.scripted_server ADDRESS UNROLLS WEIGHTS [LEASE_S [DRAIN_S [LEDGERS [NUMBER]]]]`
 """
 
 from __future__ import annotations
@@ -26,5 +26,6 @@ if __name__ == "__main__":
         **dict(zip(("lease_s", "drain_s"), map(float, more[:2]), strict=False)),
     )
     ledgers = Path(more[2]) if more[2:] else None
-    server = InferenceServer(settings, ScriptedAgent, learner=(unrolls, weights), ledgers=ledgers)
+    number = int(more[3]) if more[3:] else 0
+    server = InferenceServer(settings, ScriptedAgent, number=number, learner=(unrolls, weights), ledgers=ledgers)
     leave(serve(server, stop))
