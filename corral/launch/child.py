@@ -107,7 +107,8 @@ def _play(role: str, experiment: Experiment, run_folder: Path, stop: StopRequest
         first = int(number) * experiment.actor.environments
         return roles.run_actor(experiment, stop, first_environment=first)
     choose_threads_for(experiment)
-    import_keras()
+    limits = {"server": experiment.server.gpu_memory_mb, "learner": experiment.learner.gpu_memory_mb}
+    import_keras(limits.get(role, 0))
     if role == "server":
         return roles.run_server(experiment, stop, ledgers=run_folder / LEDGERS, number=int(number))
     if role == "learner":

@@ -79,9 +79,9 @@ class Launched:
         """How often a process was placed."""
         return len(re.findall(rf"^{name} is placed on", self.said, re.MULTILINE))
 
-    def trains(self) -> None:
+    def trains(self, *servers: str) -> None:
         """Wait until it trains, with every process at its place."""
-        names = ("server", "learner", "actor-0", "actor-1", "actor-2")
+        names = (*(servers or ("server",)), "learner", "actor-0", "actor-1", "actor-2")
         self.until(lambda: all(self.places(name) for name in names), "every place")
         self.until(lambda: self.steps() > 0, "training")
 
@@ -126,7 +126,7 @@ def launched(cluster: RayCluster, *options: str, target: str = "30") -> Iterator
 
 def test_cartpole_solves_on_three_nodes(cluster: RayCluster) -> None:
     with launched(cluster, "--set", "servers=2", "--set", "evaluation.episodes=4", target="475") as run:
-        run.trains()
+        run.trains("server-0", "server-1")
         assert {run.node_of(f"actor-{number}") for number in range(3)} == set(WORKERS)
         folder = run.place.run_folder
         status = run.place.corral(
