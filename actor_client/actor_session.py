@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
+import math
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -14,9 +13,10 @@ import numpy as np
 import zmq
 
 from actor_client.answers import unpack_answer
-from actor_client.backoff import Backoff
+from actor_client.greeting import RETRY_S, Greeting
 from actor_client.heartbeat import Heartbeat
-from actor_client.line import LATER, Line, UnansweredError
+from actor_client.line import Line, UnansweredError, wait
+from actor_client.scout import OneServer, Servers
 from actor_client.settings import ActorSettings
 from corral.protocol import (
     ENDED,
@@ -27,23 +27,16 @@ from corral.protocol import (
     ProtocolError,
     Spec,
     TensorSpec,
-    Welcome,
     Work,
     open_dealer,
-    pack_control,
     pack_header,
     spec_from_wire,
     spec_to_wire,
-    unpack_control,
 )
 from corral.protocol.keys import Caller
 from corral.protocol.limits import MAX_HOST
 from corral.protocol.tensors import check_rows, to_frame
-from corral.telemetry.tracer import span
 
-log = logging.getLogger(__name__)
-
-RETRY_S = 0.05
 REPORT_EVERY_S = 2.0
 """Seconds between two signs of life at most: with them an actor tells where its time goes."""
 LINGER_MS = 200
@@ -75,14 +68,18 @@ class Rows:
 
 
 class ActorSession:
-    """One session at a time with one server. Belongs to one thread.
+    """One session at a time with one server, which may be another one each time. Belongs to one thread.
+
+    `join` and `step` wait. Whoever has several sessions takes them apart: `greet` and `welcomed`, `send` and
+    `receive` never do, and `wait` waits for several sessions at once.
 
     Attributes:
+      address: of the server that the session is with, or was last.
       policy_version: the one that computed the latest actions.
       first_environment: the run-wide number of the first environment, as the server has it.
 
     Args:
-      address: the server's.
+      servers: the server's address, or who knows which of several to be with.
       observation: what the environments give, one row.
       action: what they take, one row.
       environments: how many there are.
@@ -92,11 +89,12 @@ class ActorSession:
       keys: where the server has keys.
       work: what the session has come to, for the server's figures; asked on another thread.
       stopping: asked while waiting; True ends the wait with `UnansweredError`.
+      context: of several sessions that are waited for together; None makes one for this session alone.
     """
 
     def __init__(
         self,
-        address: str,
+        servers: str | Servers,
         observation: Spec,
         action: TensorSpec,
         settings: ActorSettings,
@@ -107,9 +105,13 @@ class ActorSession:
         keys: Caller | None = None,
         work: Callable[[], Work | None] = lambda: None,
         stopping: Callable[[], bool] = lambda: False,
+        context: zmq.Context | None = None,
     ) -> None:
-        self._context = zmq.Context()
-        self._address = address
+        self._owns_context = context is None
+        self._context = context or zmq.Context()
+        self._servers = OneServer(servers) if isinstance(servers, str) else servers
+        self._round = self._servers.round
+        self.address = self._servers.addresses[0]
         self._keys = keys
         self._work = work
         self._observation = observation
@@ -124,14 +126,10 @@ class ActorSession:
             observation=spec_to_wire(observation),
             action=spec_to_wire({"action": action}),
         )
-        self._line = Line(
-            self._context,
-            address,
-            resend_after_s=settings.resend_after_s,
-            give_up_after_s=settings.give_up_after_s,
-            keys=keys,
-            stopping=stopping,
-        )
+        self._line = self._new_line()
+        self._greeting: Greeting | None = None
+        self._began = 0.0
+        self._seek_at = math.inf
         self._token = 0
         self._sequence = 0
         self._output: Spec = {}
@@ -139,73 +137,163 @@ class ActorSession:
         self.policy_version = 0
         self.first_environment = 0
 
+    @property
+    def socket(self) -> zmq.Socket:
+        """Where the server's answers arrive, for `wait`; it may be another one after every call."""
+        return self._line.socket
+
+    @property
+    def due(self) -> float:
+        """When `welcomed` or `receive` has something to do without an answer: a reading of `time.monotonic`."""
+        return min(self._seek_at, self._line.due if self._greeting is None else self._greeting.due)
+
     def join(self) -> None:
-        """Open a session, waiting for as long as the server is not ready, full or away.
+        """Open a session, however long the server is not ready, full or away: `greet`, until `welcomed`."""
+        self.greet()
+        while not self.welcomed():
+            wait((self,))
+
+    def greet(self) -> None:
+        """Ask for a session, in place of any that there was."""
+        self._stop_heartbeat()
+        self._began = time.monotonic()
+        self._seek()
+
+    def move(self, address: str) -> None:
+        """Leave the server, and ask the one at `address` for a session."""
+        self._stop_heartbeat()
+        self._began = time.monotonic()
+        self._greet(address)
+
+    @property
+    def better(self) -> str | None:
+        """Where the session should `move` to before anything is sent again; None where it should stay."""
+        if self._round == self._servers.round:
+            return None
+        self._round = self._servers.round
+        return self._servers.move(self.address, self._hello.environments)
+
+    def welcomed(self) -> bool:
+        """Whether the session that was asked for is open. Never waits.
 
         Raises:
           ProtocolError: the server will not have this actor: another version, other spaces.
           UnansweredError: it was told to stop, or has waited for too long.
         """
-        started = time.monotonic()
-        backoff = Backoff()
-        told = ""
-        nonce = secrets.randbits(64)
-        sequence = 0
-        while True:
-            sequence += 1
-            hello = pack_control(MessageType.HELLO, nonce, sequence, self._hello)
-            try:
-                _, frame = self._line.ask([hello], nonce, sequence)
-                break
-            except ProtocolError as error:
-                if error.code not in LATER:
-                    raise
-                if error.text != told:
-                    log.info("waiting for %s: %s", self._address, error.text)
-                    told = error.text
-                self._wait_for(error, started, backoff.next_s() if error.code is ErrorCode.BUSY else RETRY_S)
-        welcome = unpack_control(Welcome, frame)
+        if self._token:
+            return True
+        if self._greeting is None:
+            self._check_patience("no server lets this actor in")
+            if time.monotonic() >= self._seek_at:
+                self._seek()
+            return False
+        welcome = self._greeting.welcome()
+        if welcome is None:
+            if self._servers.elsewhere(self.address, self._greeting.refused):
+                self._check_patience(f"{self.address} does not let this actor in")
+                self._seek()
+            return False
+        self._greeting = None
+        self._round = self._servers.round
         self._token, self._sequence = welcome.session, 0
         self.first_environment = welcome.first_environment
         self._output = spec_from_wire(welcome.output)
         self._keep_alive(welcome.lease_s)
+        return True
 
-    @span("wait for answer", lambda action, session, rows: {"rows": len(action), "version": session.policy_version})
     def step(self, rows: Rows) -> np.ndarray:
-        """Send rows and wait for their actions, `[n, ...]`.
+        """Send rows and wait for their actions, `[n, ...]`: `send`, until `receive` has them."""
+        self.send(rows)
+        while True:
+            wait((self,))
+            if (action := self.receive()) is not None:
+                return action
+
+    def send(self, rows: Rows) -> None:
+        """Send rows to act on; those before must have been answered. Raises `ProtocolError` for other spaces."""
+        frames = self._frames(rows)
+        self._line.send(frames, self._token, self._sequence)
+
+    def receive(self) -> np.ndarray | None:
+        """The actions for the rows that were sent, `[n, ...]`; None where they are not here yet. Never waits.
 
         Raises:
           SessionLostError: join again, and reset every environment.
           ProtocolError: the rows were refused.
           UnansweredError: it was told to stop, or has waited for too long.
         """
-        frames = self._frames(rows)
         try:
-            header, frame = self._line.ask(frames, self._token, self._sequence)
+            answer = self._line.answer()
         except ProtocolError as error:
             if error.code in (ErrorCode.EXPIRED, ErrorCode.DRAINING):
                 raise SessionLostError(error.text) from error
             raise
-        self.policy_version, outputs = unpack_answer(header, frame, self._output)
+        if answer is None:
+            if self._servers.lost(self.address, self._line.asked):
+                raise SessionLostError(f"{self.address} has gone: it has been silent (actor.leave_after_s)")
+            return None
+        self.policy_version, outputs = unpack_answer(*answer, self._output)
         return outputs["action"]
 
     def leave(self) -> None:
         """End the session, so that its slots are free at once, and close the socket."""
         self._stop_heartbeat()
-        if self._token:
-            self._line.tell(pack_header(MessageType.BYE, self._token, 0))
-        self._line.close(LINGER_MS)
-        self._context.term()
+        self._hang_up()
+        if self._owns_context:
+            self._context.term()
 
     def abandon(self) -> None:
         """End the session from another thread than its own, which hangs: its slots are free at once."""
         if not self._token:
             return
         with zmq.Context() as context:
-            line = open_dealer(context, self._address, self._keys)
+            line = open_dealer(context, self.address, self._keys)
             with suppress(zmq.Again):
                 line.send(pack_header(MessageType.BYE, self._token, 0), zmq.NOBLOCK)
             line.close(LINGER_MS)
+
+    def _seek(self) -> None:
+        """Greet the server that the session should be with; where there is none, look again soon."""
+        address = self._servers.choose(self._hello.environments)
+        if address is not None:
+            self._greet(address)
+            return
+        self._token, self._greeting = 0, None
+        self._seek_at = time.monotonic() + RETRY_S
+
+    def _greet(self, address: str) -> None:
+        if address != self.address:
+            self._hang_up()
+            self.address = address
+            self._line = self._new_line()
+        self._token, self._seek_at = 0, math.inf
+        self._greeting = Greeting(self._line, self._hello, address, self._settings.give_up_after_s, self._stopping)
+
+    def _check_patience(self, what: str) -> None:
+        """Raises `UnansweredError` where nobody should be waited for any more."""
+        waited = time.monotonic() - self._began
+        if self._stopping():
+            raise UnansweredError("stopped while waiting for a server")
+        if 0 < self._settings.give_up_after_s <= waited:
+            raise UnansweredError(
+                f"{what} for {waited:.1f} s: does one run at {', '.join(self._servers.addresses)}?"
+            )
+
+    def _new_line(self) -> Line:
+        return Line(
+            self._context,
+            self.address,
+            resend_after_s=self._settings.resend_after_s,
+            give_up_after_s=self._settings.give_up_after_s,
+            keys=self._keys,
+            stopping=self._stopping,
+        )
+
+    def _hang_up(self) -> None:
+        """Say goodbye, so that the session's slots are free at once, and close the line."""
+        if self._token:
+            self._line.tell(pack_header(MessageType.BYE, self._token, 0))
+        self._line.close(LINGER_MS)
 
     def _frames(self, rows: Rows) -> list[bytes | memoryview]:
         count = check_rows(rows.observation, self._observation)
@@ -220,19 +308,11 @@ class ActorSession:
             frames += [to_frame(leaf) for leaf in rows.final.values()]
         return frames
 
-    def _wait_for(self, error: ProtocolError, started: float, pause_s: float) -> None:
-        waited = time.monotonic() - started
-        if self._stopping():
-            raise UnansweredError("stopped while waiting for the server")
-        if 0 < self._settings.give_up_after_s <= waited:
-            raise UnansweredError(f"the server at {self._address} is not ready after {waited:.1f} s: {error.text}")
-        time.sleep(pause_s)
-
     def _keep_alive(self, lease_s: float) -> None:
         self._stop_heartbeat()
         self._heartbeat = Heartbeat(
             self._context,
-            self._address,
+            self.address,
             self._token,
             every_s=min(lease_s / 4, REPORT_EVERY_S),
             keys=self._keys,

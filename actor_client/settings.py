@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 _LONGEST = 500
@@ -50,22 +51,40 @@ class ActorSettings:
     processes: int = 4
     """Actor processes that `corral run` starts."""
     environments: int = 16
-    """Environments that each actor process steps in one vectorised group."""
+    """Environments of each actor process."""
+    pipeline: int = 1
+    """Parts that these are divided into. Each part is stepped as one vectorised group and has a session of its own:
+    while it waits for its actions, the other parts are stepped. This gains most where a step of all environments
+    takes about as long as the way to the server and back."""
     resend_after_s: float = 2.0
     """Seconds without an answer until a request is sent again."""
+    leave_after_s: float = 3.0
+    """Seconds of silence after which an actor leaves its server for another, where there are several."""
     give_up_after_s: float = 0.0
     """Seconds without any answer until the actor gives up; 0 tries for ever."""
     step_timeout_s: float = 300.0
     """Seconds that making, resetting or stepping the environments may take, until the actor's process is ended for
     hanging, and started again by whoever started it; 0 waits for ever."""
 
+    @property
+    def parts(self) -> list[range]:
+        """Which of the actor's environments, from 0 on, each part has: as even as can be."""
+        bounds = [part * self.environments // self.pipeline for part in range(self.pipeline + 1)]
+        return [range(*each) for each in pairwise(bounds)]
+
     def __post_init__(self) -> None:
         if not 1 <= self.processes <= 100_000:
             raise ValueError(f"processes must be 1 to 100000, not {self.processes}")
         if not 1 <= self.environments <= 65_535:
             raise ValueError(f"environments must be 1 to 65535, not {self.environments}")
+        if not 1 <= self.pipeline <= self.environments:
+            raise ValueError(
+                f"pipeline must be 1 to the number of environments, {self.environments}, not {self.pipeline}"
+            )
         if not self.resend_after_s > 0:
             raise ValueError(f"resend_after_s must be more than 0 seconds, not {self.resend_after_s}")
+        if not self.leave_after_s > 0:
+            raise ValueError(f"leave_after_s must be more than 0 seconds, not {self.leave_after_s}")
         if self.give_up_after_s < 0:
             raise ValueError(f"give_up_after_s must be 0 or more seconds, not {self.give_up_after_s}")
         if self.step_timeout_s < 0:

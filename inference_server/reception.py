@@ -22,6 +22,7 @@ from corral.protocol.limits import MAX_HOST
 from corral.protocol.sparing_log import SparingLog
 from inference_server.sessions import Session, Sessions
 from inference_server.settings import ServerSettings
+from inference_server.slots import Slots
 from inference_server.step_service import REPLY
 
 
@@ -40,6 +41,7 @@ class Reception:
         settings: ServerSettings,
         spec: AgentSpec,
         environment: str,
+        slots: Slots,
         sessions: Sessions,
         complaints: SparingLog,
         *,
@@ -49,6 +51,7 @@ class Reception:
         self._settings = settings
         self._spec = spec
         self._environment = environment
+        self._slots = slots
         self._sessions = sessions
         self._complaints = complaints
         self._steps = steps
@@ -89,6 +92,8 @@ class Reception:
             policy_version=self._policy_version(),
             cursor=0,
             window=1,
+            taken=self._slots.used,
+            slots=self._slots.capacity,
         )
 
     def _check_actor(self, hello: Hello) -> None:

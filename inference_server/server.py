@@ -88,6 +88,8 @@ class InferenceServer:
       build: makes the agent; called once, after the address is bound.
       seed: of the exploration noise.
       environment: what actors must run, by name and arguments; empty takes any with the same spaces.
+      number: which of the run's servers this is, from 0: each numbers the environments of actors that do not number
+        their own from a place of its own on.
       learner: the learner's unroll and weight addresses; None serves the agent as it was built, for INFER alone.
       keys: the folder of the server's keys; whoever connects must have keys too, and so must the learner.
       ledgers: folder for counts that outlive the server, however it dies; None keeps none.
@@ -97,6 +99,7 @@ class InferenceServer:
     Raises:
       AddressError: the address cannot be listened on.
       KeysError: the keys cannot be used.
+      PrecisionError: the agent cannot act in the precision that is wanted; or else `warm` says so.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class InferenceServer:
         *,
         seed: int = 0,
         environment: str = "",
+        number: int = 0,
         learner: tuple[str, str] | None = None,
         keys: Path | str | None = None,
         ledgers: Path | None = None,
@@ -125,10 +129,14 @@ class InferenceServer:
         self._gate = Gate(keys, Role.SERVER) if keys else None
         self._frontend = Frontend(self._context, settings.address, insecure=settings.insecure, gate=self._gate)
         self.address = self._frontend.address
-        self._engine = Engine(build(), settings.batching.bucket_sizes(), learns=learner is not None, clock=clock)
+        self._engine = Engine(
+            build(), settings.batching.bucket_sizes(), learns=learner is not None, replicas=settings.replicas,
+            precision=settings.precision, wake=self._waker.wake, clock=clock,
+        )  # fmt: skip
         self._spec = spec = self._engine.agent.spec
         self._slots = Slots(settings.max_environments, spec.state, seed, self._engine.agent.exploration)
-        self._sessions = Sessions(self._slots, settings.lease_s, clock)
+        first = number * settings.max_environments
+        self._sessions = Sessions(self._slots, settings.lease_s, clock, first_number=first)
         self._stats = Stats(clock)
         self._workforce = Workforce(clock)
         self._outbox = Outbox(settings.unrolls.when_full)
@@ -158,7 +166,7 @@ class InferenceServer:
             service for service in (self._step, self._infer) if service is not None
         ]
         self._reception = Reception(
-            settings, spec, environment, self._sessions, self._complaints,
+            settings, spec, environment, self._slots, self._sessions, self._complaints,
             steps=self._step is not None, policy_version=lambda: self._engine.version,
         )  # fmt: skip
         self._reporter = Reporter(
@@ -197,6 +205,7 @@ class InferenceServer:
             while not self._stopping:
                 self._wait()
                 self._engine.flip()
+                self._engine.collect()
                 self._receive_some()
                 self._dispatch()
                 self._keep_house()

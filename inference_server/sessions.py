@@ -74,10 +74,12 @@ class Sessions:
       slots: where sessions take their seats.
       lease_s: seconds of silence that a session survives.
       clock: seconds, monotonic.
+      first_number: the lowest run-wide number that it gives to environments of its own accord.
     """
 
-    def __init__(self, slots: Slots, lease_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, slots: Slots, lease_s: float, clock: Callable[[], float], *, first_number: int = 0) -> None:
         self._slots = slots
+        self._first_number = first_number
         self._lease_s = lease_s
         self._clock = clock
         self._by_token: dict[int, Session] = {}
@@ -116,7 +118,9 @@ class Sessions:
                 f"{environments} environments do not fit: {self._slots.used} of {self._slots.capacity} slots are "
                 "taken; raise server.max_environments, or try again when an actor has left",
             )
-        first = self._slots.free_numbers(environments) if first_environment < 0 else first_environment
+        first = first_environment
+        if first < 0:
+            first = self._slots.free_numbers(environments, self._first_number)
         seats = self._slots.take(environments, first)
         session = Session(secrets.randbits(64), nonce, routing, seats, first, self._clock(), key)
         self._by_token[session.token] = self._by_nonce[nonce] = session

@@ -63,10 +63,11 @@ class Slots:
         """How many slots sessions hold."""
         return self.capacity - len(self._free)
 
-    def free_numbers(self, count: int) -> int:
-        """The lowest run-wide number from which on `count` environments in a row are nobody's now."""
+    def free_numbers(self, count: int, lowest: int = 0) -> int:
+        """The first run-wide number, `lowest` or above, of `count` in a row that are no environment's now."""
         taken = np.unique(self.environment[self._held])
-        starts = np.concatenate(([0], taken + 1))
+        taken = taken[taken >= lowest]
+        starts = np.concatenate(([lowest], taken + 1))
         gaps = np.append(taken, np.iinfo(np.int64).max) - starts
         return int(starts[np.argmax(gaps >= count)])
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from corral.launch.folder import learner_address, server_address
+from corral.launch.folder import learner_address, server_addresses
 from corral.protocol import fetch_status
 from tests.support.browser import Page, browser
 from tests.support.command import Workplace, workplace
@@ -68,7 +68,7 @@ class Run:
     @property
     def server(self) -> dict[str, Any]:
         """The server's own figures, asked without the page."""
-        return fetch_status(server_address(self.place.run_folder), 1.0) or {}
+        return fetch_status(server_addresses(self.place.run_folder)[0], 1.0) or {}
 
     @property
     def learner(self) -> dict[str, Any]:

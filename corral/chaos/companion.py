@@ -12,7 +12,7 @@ from typing import Any
 from corral.chaos.invariants import Invariants
 from corral.chaos.plan import Injury, Plan
 from corral.chaos.recovery import Patient
-from corral.launch.processes import Child
+from corral.launch.process import Process
 from corral.launch.progress import Goal
 
 PATIENCE_S = 300.0
@@ -81,7 +81,7 @@ class Chaos:
         self._clock = clock
         self._frozen: list[_Frozen] = []
         self._patients: list[Patient] = []
-        self._children: Mapping[str, Child] = {}
+        self._children: Mapping[str, Process] = {}
         self._figures: Mapping[str, Mapping[str, Any]] = {}
         self._note: Callable[[str], None] = print
         self._began = self._due = self._ends = 0.0
@@ -90,7 +90,7 @@ class Chaos:
     def begin(
         self,
         folder: Path,
-        children: Mapping[str, Child],
+        children: Mapping[str, Process],
         figures: Mapping[str, Mapping[str, Any]],
         note: Callable[[str], None],
     ) -> None:
@@ -136,8 +136,9 @@ class Chaos:
         self._frozen.clear()
 
     def _see(self, now: float) -> None:
-        for role in ("server", "learner"):
-            self.invariants.see(role, self._figures.get(role, {}))
+        for name in list(self._figures):
+            if name == "learner" or name in self._children:  # not of all servers together
+                self.invariants.see(name, self._figures[name])
         learner = self._figures.get("learner", {})
         self.mean_return = float(learner.get("mean_return", 0.0))
         full = learner.get("episodes", 0) >= 100

@@ -40,17 +40,17 @@ class Invariants:
         self.looks = 0
         self._last: dict[str, Mapping[str, Any]] = {}
 
-    def see(self, role: str, figures: Mapping[str, Any]) -> None:
-        """Look at what the process that plays `role` says now."""
-        before = self._last.get(role)
+    def see(self, name: str, figures: Mapping[str, Any]) -> None:
+        """Look at what the process of that name says now: "learner", or a server."""
+        before = self._last.get(name)
         if not figures or figures is before:
             return
-        self._last[role] = figures
+        self._last[name] = figures
         self.looks += 1
-        if role == "server":
-            self._see_server(figures, before)
-        else:
+        if name == "learner":
             self._see_learner(figures, before)
+        else:
+            self._see_server(figures, before)
 
     def blame(self, name: str, text: str) -> None:
         """Say that an invariant does not hold; the first word about each counts."""

@@ -9,7 +9,7 @@ from typing import Any
 from corral.chaos.plan import Injury
 
 Figures = Mapping[str, Mapping[str, Any]]
-"""Role -> what the process that plays it last said of itself."""
+"""Process -> what it last said of itself; "server" is all servers together."""
 
 _JOINED = b"joined "
 
@@ -33,7 +33,8 @@ class Patient:
         self.injury = injury
         self.hurt_at = hurt_at
         self._environments = environments
-        self._server = str(figures.get("server", {}).get("identity", ""))
+        self._server = str(figures.get(injury.name, {}).get("identity", ""))
+        self._uptime_s = figures.get(injury.name, {}).get("uptime_s")
         self._epoch, self._steps = _training(figures)
         self._seen: dict[int, int] = {self._epoch: self._steps}
         self._log = log
@@ -43,15 +44,19 @@ class Patient:
     def recovered(self, figures: Figures) -> bool:
         """Whether it has, by figures of now."""
         server, learner = figures.get("server", {}), figures.get("learner", {})
+        own = figures.get(self.injury.name, {})
         epoch, steps = _training(figures)
         first = self._seen.setdefault(epoch, steps)
         if not self._joined:
             self._joined = self._has_joined()
-        if self.injury.kind == "kill-server" and server.get("identity", "") == self._server:
+        if self.injury.kind == "kill-server" and own.get("identity", "") == self._server:
             return False
+        if self.injury.kind == "freeze-server" and own.get("uptime_s") == self._uptime_s:
+            return False  # the others may have taken its work over, but it has not answered yet
         if self.injury.kind == "kill-learner" and epoch == self._epoch:
             return False
-        whole = bool(server.get("ready")) and server.get("environments", 0) >= self._environments
+        ready = own.get("ready") if self.injury.role == "server" else server.get("ready")
+        whole = bool(ready) and server.get("environments", 0) >= self._environments
         if self.injury.role == "actor":
             return whole and self._joined
         return whole and steps > first and server.get("epoch") == learner.get("epoch")

@@ -27,11 +27,12 @@ def actor(
     experiment: ExperimentFile,
     overrides: Overrides = None,
     server: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="ADDRESS",
             envvar="CORRAL_SERVER_ADDRESS",
-            help="Override server.address: where the server answers, tcp://HOST:PORT or HOST (port 5555).",
+            help="Where the server answers, in place of server.address and servers: tcp://HOST:PORT or HOST (port "
+            "5555). Repeat it, or put commas between, for several servers, which share the actors.",
         ),
     ] = None,
     environments: Annotated[int | None, typer.Option(help="Override actor.environments.")] = None,
@@ -65,14 +66,14 @@ def actor(
     from corral.launch.readiness import ready_mark
     from corral.launch.recorder import recording
     from corral.launch.roles import run_actor
-    from corral.launch.whereabouts import find_server
+    from corral.launch.whereabouts import find_servers
 
     choose_logs(verbose, log_format)
     trace_s = trace_seconds(trace)
     log_to_stderr("actor")
-    address = find_server(server) if server else None
+    servers = list(dict.fromkeys(address for where in server or [] for address in find_servers(where)))
     options = {
-        "server.address": address,
+        "servers": servers or None,
         "actor.environments": environments,
         "run.seed": seed,
         "security.keys": keys,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,10 +32,22 @@ from corral.cli.progress import warming
 def server(
     experiment: ExperimentFile,
     overrides: Overrides = None,
-    address: Annotated[str | None, typer.Option(help="Override server.address: where actors connect.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Where actors connect, in place of server.address, or of this server's own.")
+    ] = None,
+    number: Annotated[
+        int, typer.Option(min=0, help="Which of the run's servers this one is, from 0, where there are several.")
+    ] = 0,
     keys: Keys = None,
     metrics_port: MetricsPort = None,
     insecure: Insecure = False,
+    ledgers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep count of the steps taken in, in a file there that outlives this process, however it ends.",
+        ),
+    ] = None,
     timeout_us: TimeoutUs = None,
     max_size: MaxSize = None,
     buckets: Buckets = None,
@@ -48,6 +62,8 @@ def server(
     stop = StopRequest(last_act=remove_socket_files)
     stop.install()  # before anything slow
 
+    from corral.launch.cast import as_server, server_addresses
+    from corral.launch.errors import UserError
     from corral.launch.experiment import load_experiment
     from corral.launch.logs import know, log_to_stderr
     from corral.launch.quiet import import_keras
@@ -60,16 +76,21 @@ def server(
     trace_s = trace_seconds(trace)
     log_to_stderr("server")
     options = {
-        "server.address": address,
         "server.insecure": insecure or None,
         "security.keys": keys,
         "metrics.port": metrics_port,
     }
     options |= batching_options(timeout_us, max_size, buckets)
     loaded = load_experiment(experiment, with_options(overrides, options))
+    if number >= (count := len(server_addresses(loaded))):
+        raise UserError(f"--number {number}: the experiment has {count} servers, numbered from 0; see servers")
+    loaded = as_server(loaded, number)
+    if address is not None:
+        loaded = replace(loaded, server=replace(loaded.server, address=address))
     know(run=loaded.run.name)
     choose_threads_for(loaded)
-    import_keras()
+    import_keras(loaded.server.gpu_memory_mb)
     with recording("server", trace_file("server"), trace_s), warming() as warm:
-        code = run_server(loaded, stop, lambda: say(f"serving at {loaded.server.address}"), on_warm=warm)
+        serving = f"serving at {loaded.server.address}"
+        code = run_server(loaded, stop, lambda: say(serving), ledgers, on_warm=warm, number=number)
     raise typer.Exit(code)

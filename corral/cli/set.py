@@ -18,7 +18,7 @@ def set_(
     ],
     keys: Keys = None,
 ) -> None:
-    """Change settings of a running server: between two batches, without dropping a request.
+    """Change settings of a running server, or of all of a run: between two batches, without dropping a request.
 
     server.batching.timeout_us, server.batching.max_size and server.batching.buckets can change; the sizes must be
     among those that the server compiled when it started. A timeout_us of auto lets the server
@@ -26,21 +26,25 @@ def set_(
     """
     from corral.launch.sources import read_override
     from corral.launch.view import say
-    from corral.launch.whereabouts import find_server
+    from corral.launch.whereabouts import find_servers
     from corral.protocol import change_settings
     from corral.protocol.keys import Role, caller
 
-    address = find_server(where)
     settings = {key: _sizes(value) for key, value in map(read_override, changes)}
-    figures = change_settings(address, settings, keys=caller(keys, Role.OPERATOR, towards=Role.SERVER))
-    if figures is None:
-        raise TimeoutError(f"no answer from {address}: does a server run there?")
-    # Of a timeout that the server chooses, the figure is what it has chosen so far.
-    chosen = "auto, now " if figures.get("timeout_auto") else ""
-    say(
-        f"{address}: timeout_us = {chosen}{figures['timeout_us']}, max_size = {figures['max_size']}, "
-        f"buckets = {figures['buckets']}"
-    )
+    silent = []
+    for address in find_servers(where):
+        figures = change_settings(address, settings, keys=caller(keys, Role.OPERATOR, towards=Role.SERVER))
+        if figures is None:
+            silent.append(address)
+            continue
+        # Of a timeout that the server chooses, the figure is what it has chosen so far.
+        chosen = "auto, now " if figures.get("timeout_auto") else ""
+        say(
+            f"{address}: timeout_us = {chosen}{figures['timeout_us']}, max_size = {figures['max_size']}, "
+            f"buckets = {figures['buckets']}"
+        )
+    if silent:
+        raise TimeoutError(f"no answer from {', '.join(silent)}: does a server run there?")
 
 
 def _sizes(value: Any) -> Any:

@@ -17,20 +17,29 @@ def status(
     learner: Annotated[bool, typer.Option("--learner", help="With keys: it is a learner that is asked.")] = False,
     timeout_s: Annotated[float, typer.Option(min=0, help="Seconds to wait for an answer.")] = 2.0,
 ) -> None:
-    """Print the figures of a running server or learner.
+    """Print the figures of a running server or learner; of several servers all together, and each one's standing.
 
     Exits with 0 where it is ready, with 1 where it is not ready yet or nothing answers: a health check.
     """
+    from corral.launch.fleet import SERVERS, whole, words
     from corral.launch.view import say
-    from corral.launch.whereabouts import find_server
+    from corral.launch.whereabouts import find_servers
     from corral.protocol import fetch_status
     from corral.protocol.keys import Role, caller
 
-    address = find_server(where)
-    towards = Role.LEARNER if learner else Role.SERVER
-    figures = fetch_status(address, timeout_s, keys=caller(keys, Role.OPERATOR, towards=towards))
-    if figures is None:
-        raise TimeoutError(f"no answer from {address} within {timeout_s:g} s: does a server or learner run there?")
+    addresses = find_servers(where)
+    own = caller(keys, Role.OPERATOR, towards=Role.LEARNER if learner else Role.SERVER)
+    answers = {address: fetch_status(address, timeout_s, keys=own) for address in addresses}
+    known = {address: figures for address, figures in answers.items() if figures is not None}
+    if not known:
+        raise TimeoutError(
+            f"no answer from {', '.join(addresses)} within {timeout_s:g} s: does a server or learner run there?"
+        )
+    figures = known[addresses[0]] if len(addresses) == 1 else whole(known)
+    if len(addresses) > 1:
+        figures["actor_table"], servers = [], figures[SERVERS]
+        shown = {address: words(servers[address]) if address in servers else "silent" for address in addresses}
+        figures |= {} if as_json else {SERVERS: ""} | {f"  {address}": text for address, text in shown.items()}
     say(json.dumps(figures, indent=2) if as_json else as_table(figures))
     raise typer.Exit(0 if figures.get("ready") else 1)
 

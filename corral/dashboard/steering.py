@@ -10,6 +10,7 @@ import zmq
 from corral.dashboard.sources import Source
 from corral.launch.amendment import amend, check_amendable
 from corral.launch.errors import UserError
+from corral.launch.fleet import whole
 from corral.protocol import change_settings
 from corral.protocol.keys import Caller, Role, caller
 from corral.protocol.sockets import open_dealer
@@ -18,11 +19,15 @@ from corral.protocol.status import fetch_status, send_command
 ACTORS = 100
 """Actors that the table lists at most."""
 
-_TOWARDS = {"server": Role.SERVER, "learner": Role.LEARNER}
+
+def _towards(name: str) -> Role:
+    return Role.LEARNER if name == "learner" else Role.SERVER
 
 
 class Line:
-    """The way to one source, with an operator's keys where there are any. Every call waits for its answer.
+    """The way to the servers and the learner of one source, with an operator's keys where there are any.
+
+    Every call waits for its answers.
 
     Args:
       keys: the folder of this machine's keys; None where the source has none.
@@ -36,8 +41,8 @@ class Line:
         self._source = source
         # The sockets of `corral run` have no keys: they lie in a folder that only its user can enter.
         self._keys: dict[str, Caller | None] = {
-            address: None if address.startswith("ipc://") else caller(keys, Role.OPERATOR, towards=_TOWARDS[role])
-            for role, address in source.addresses.items()
+            address: None if address.startswith("ipc://") else caller(keys, Role.OPERATOR, towards=_towards(name))
+            for name, address in source.addresses.items()
         }
         for address in source.addresses.values():
             open_dealer(zmq.Context.instance(), address).close()  # better to fail now than in a thread
@@ -47,7 +52,7 @@ class Line:
         return fetch_status(address, timeout_s, keys=self._keys.get(address), actors=ACTORS)
 
     def set(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Change settings of the server, by their dotted keys; its figures after that.
+        """Change settings of every server, by their dotted keys; the figures after that, of several as of one.
 
         Raises:
           UserError, ProtocolError: it does not answer, or refuses, and why.
@@ -55,7 +60,7 @@ class Line:
         return self._told("server", lambda address, keys: change_settings(address, settings, keys=keys))
 
     def command(self, role: str, name: str) -> dict[str, Any]:
-        """Tell "server" or "learner" to do something once; its figures after that. Raises as `set`."""
+        """Tell "server" (every one) or "learner" to do something once; the rest as for `set`."""
         return self._told(role, lambda address, keys: send_command(address, name, keys=keys))
 
     def write(self, batching: Mapping[str, Any]) -> str:
@@ -76,8 +81,15 @@ class Line:
         return f"{', '.join(f'{key} = {value}' for key, value in batching.items())} written to {file}"
 
     def _told(self, role: str, tell: Callable[[str, Caller | None], dict[str, Any] | None]) -> dict[str, Any]:
-        address = self._source.addresses[role]
-        figures = tell(address, self._keys.get(address))
-        if figures is None:
-            raise UserError(f"the {role} at {address} does not answer")
-        return figures
+        answers: dict[str, dict[str, Any]] = {}
+        silent = []
+        for name in self._source.servers if role == "server" else (role,):
+            address = self._source.addresses[name]
+            figures = tell(address, self._keys.get(address))
+            if figures is None:
+                silent.append(f"the {name} at {address} does not answer")
+            else:
+                answers[name] = figures
+        if silent:
+            raise UserError("; ".join(silent))
+        return next(iter(answers.values())) if len(answers) == 1 else whole(answers)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from corral.dashboard.watch import Watch
 from corral.dashboard.words import complaint, standing, tiles
+from corral.launch.fleet import rows_of, words
 
 _COLOURS = {"positive": "green", "warning": "yellow", "negative": "red", "grey": "dim"}
 _COLUMNS = ("host", "first environment", "environments", "steps/s", "waits", "in environments", "last seen")
@@ -27,6 +28,8 @@ def render(watch: Watch, actors: int) -> RenderableType:
         lines.append(Text(watch.verdict.sentence, "cyan"))
         lines.append(Text(_shares(watch), "dim"))
     lines += [_grid(tiles(watch)), _grid(_server_words(watch.server) | _learner_words(watch.learner))]
+    if servers := rows_of(watch.server):
+        lines.append(_server_table(servers))
     if text := complaint(watch):
         lines.append(Text(text, "red"))
     rows = watch.server.get("actor_table") or []
@@ -44,6 +47,14 @@ def as_dict(watch: Watch) -> dict[str, Any]:
         "learner": dict(watch.learner),
         "verdict": None if watch.verdict is None else watch.verdict.as_dict(),
     }
+
+
+def _server_table(servers: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One line for each of several servers."""
+    table = Table.grid(padding=(0, 3))
+    for name, figures in servers.items():
+        table.add_row(Text(name, "dim"), words(figures))
+    return table
 
 
 def _shares(watch: Watch) -> str:

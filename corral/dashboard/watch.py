@@ -36,7 +36,7 @@ class Watch:
       period_s: seconds from one look to the next.
 
     Attributes:
-      server, learner: the newest figures; empty before the first answer.
+      server, learner: the newest figures; empty before the first answer. Several servers are seen as one.
       verdict: what holds this source up, by its last seconds; None where that is not known.
       target: the mean return that the run wants to reach, where that is known.
     """
@@ -64,7 +64,8 @@ class Watch:
         self._judge = Judge()
         if source.folder is not None:
             self._curves.recall(read_metrics(source.folder))
-        self._poller = StatusPoller(source.addresses, fetch, period_s=period_s, listener=self.hear)
+        several = source.servers if len(source.servers) > 1 else ()
+        self._poller = StatusPoller(source.addresses, fetch, period_s=period_s, listener=self.hear, servers=several)
 
     def start(self) -> None:
         """Begin to ask."""

@@ -29,14 +29,15 @@ def standing(watch: Watch) -> Standing:
     """How a source stands now."""
     if watch.ended:
         return Standing("ended", _result(watch), "grey", "flag")
-    address = watch.source.addresses["server"]
+    addresses = ", ".join(watch.source.addresses[name] for name in watch.source.servers)
     if not watch.heard("server") and watch.heard("learner"):
         word = "paused" if watch.learner.get("paused") else "training"
         return Standing(word, "a learner; its servers are not watched", "positive", "play_arrow")
     if not watch.heard("server"):
-        return Standing("waiting", f"for an answer from {address}", "warning", "hourglass_empty")
+        return Standing("waiting", f"for an answer from {addresses}", "warning", "hourglass_empty")
     if (silent := watch.silent_s("server")) > SILENT_S:
-        text = f"the server has not answered for {silent:.0f} s; the curves go on when it is back"
+        who = "the server has" if len(watch.source.servers) == 1 else "the servers have"
+        text = f"{who} not answered for {silent:.0f} s; the curves go on when it is back"
         return Standing("silent", text, "negative", "link_off")
     learner = "learner" in watch.source.addresses
     if learner and watch.heard("learner") and (silent := watch.silent_s("learner")) > SILENT_S:

@@ -1,8 +1,9 @@
-"""One process of a local run: `python -m corral.launch.child ROLE RUN_FOLDER SOCKET_FOLDER [NUMBER]`.
+"""One process of a run: `python -m corral.launch.child ROLE RUN_FOLDER SOCKET_FOLDER [NUMBER]`.
 
 What the launcher starts in place of `corral server` and its like: the same roles without the command line
 around them, which would take two cores a second to import in every process together. It ends when the
-launcher does, because its standard input then ends.
+launcher does, because its standard input then ends. Where SOCKET_FOLDER is empty, the addresses and keys are
+those of the experiment in RUN_FOLDER.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ log = logging.getLogger(__name__)
 _SOCKETS = {"server": ("actors",), "learner": ("unrolls", "weights"), "evaluator": (), "actor": ()}
 
 
+def sockets_of(role: str, number: str = "0") -> list[str]:
+    """The names of the socket files of one process of a local run."""
+    return [name if number == "0" else f"{name}-{number}" for name in _SOCKETS[role]]
+
+
 def main(arguments: list[str]) -> int:
     """Run one role to its end; see the module."""
     role, run_folder, socket_folder, *number = arguments
@@ -38,8 +44,8 @@ def main(arguments: list[str]) -> int:
     lost = False
 
     def clean() -> None:
-        if lost:
-            sweep(folder, _SOCKETS[role])
+        if lost and socket_folder:
+            sweep(folder, sockets_of(role, *number))
 
     def on_lost() -> None:
         nonlocal lost
@@ -48,7 +54,7 @@ def main(arguments: list[str]) -> int:
     recorders: list[Recorder] = []
 
     def on_line(line: str) -> None:
-        if recorder := obey(line, " ".join([role, *(number if role == "actor" else [])])):
+        if recorder := obey(line, " ".join([role, *(number if role == "actor" or number != ["0"] else [])])):
             recorders.append(recorder)
 
     stop = StopRequest(last_act=clean)
@@ -59,7 +65,7 @@ def main(arguments: list[str]) -> int:
     named = int(number[0]) if role == "actor" and number else None
     log_to_stderr(role, run=Path(run_folder).name, actor=named, owns_stderr=True)
     try:
-        return _run(role, Path(run_folder), folder, stop, *number)
+        return _run(role, Path(run_folder), folder if socket_folder else None, stop, *number)
     except Exception as error:
         log.critical("this process ends by a defect: %s: %s", type(error).__name__, error, exc_info=True)
         return 1
@@ -69,16 +75,23 @@ def main(arguments: list[str]) -> int:
         clean()
 
 
-def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: str = "0") -> int:
+def _run(role: str, run_folder: Path, sockets: Path | None, stop: StopRequest, number: str = "0") -> int:
+    from corral.launch.cast import as_server, server_addresses
     from corral.launch.errors import guarded
     from corral.launch.experiment import Experiment
     from corral.launch.folder import EXPERIMENT, life
     from corral.launch.seeds import seed_of_life
     from corral.launch.sockets import local_addresses
 
-    experiment = local_addresses(Experiment.read(run_folder / EXPERIMENT), sockets)
-    experiment = replace(experiment, metrics=experiment.metrics.of(role, int(number)))
+    experiment = Experiment.read(run_folder / EXPERIMENT)
+    if sockets is not None:
+        experiment = local_addresses(experiment, sockets)
+    experiment = replace(
+        experiment, metrics=experiment.metrics.of(role, int(number), len(server_addresses(experiment)))
+    )
     seed = seed_of_life(experiment.run.seed, life(run_folder))
+    if role == "server":
+        experiment = as_server(experiment, int(number))
     if role != "learner":
         experiment = replace(experiment, run=replace(experiment.run, seed=seed))
     return guarded(lambda: _play(role, experiment, run_folder, stop, number))
@@ -94,9 +107,10 @@ def _play(role: str, experiment: Experiment, run_folder: Path, stop: StopRequest
         first = int(number) * experiment.actor.environments
         return roles.run_actor(experiment, stop, first_environment=first)
     choose_threads_for(experiment)
-    import_keras()
+    limits = {"server": experiment.server.gpu_memory_mb, "learner": experiment.learner.gpu_memory_mb}
+    import_keras(limits.get(role, 0))
     if role == "server":
-        return roles.run_server(experiment, stop, ledgers=run_folder / LEDGERS)
+        return roles.run_server(experiment, stop, ledgers=run_folder / LEDGERS, number=int(number))
     if role == "learner":
         return roles.run_learner(experiment, run_folder, stop)
     from corral.launch.evaluator import run_evaluator

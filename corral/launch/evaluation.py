@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from actor_client.environments import EnvironmentGroup, make_group
-from actor_client.runner import environment_seeds
+from actor_client.seeds import environment_seeds
 from actor_client.settings import EnvironmentSettings
 from corral.launch.interval import confidence_interval, standard_error
 from corral.launch.policy import Act

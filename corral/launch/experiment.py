@@ -17,9 +17,12 @@ from typing import Any
 from actor_client.settings import ActorSettings, EnvironmentSettings
 from corral.agents.settings import AgentSettings
 from corral.launch.errors import UserError
-from corral.launch.settings import EvaluationSettings, MetricsSettings, RunSettings, SecuritySettings
+from corral.launch.settings import EvaluationSettings, MetricsSettings, RaySettings, RunSettings, SecuritySettings
 from inference_server.settings import ServerSettings
 from learner.settings import LearnerSettings
+
+MOST_SERVERS = 256
+"""Most servers that one run shares its actors among."""
 
 
 class ExperimentError(UserError):
@@ -43,6 +46,9 @@ class ExperimentError(UserError):
 class Experiment:
     """The tables of an experiment file, checked and complete."""
 
+    servers: int | tuple[str, ...] = 1
+    """How many inference servers share the actors, or the address of each: server.address is the first one's, and
+    of a number the others have the next ports."""
     run: RunSettings = field(default_factory=RunSettings)
     environment: EnvironmentSettings
     actor: ActorSettings = field(default_factory=ActorSettings)
@@ -51,7 +57,15 @@ class Experiment:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    ray: RaySettings = field(default_factory=RaySettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.servers, int):
+            if not 1 <= self.servers <= MOST_SERVERS:
+                raise ValueError(f"servers must be 1 to {MOST_SERVERS}, or a list of addresses, not {self.servers}")
+        elif not 1 <= len(set(self.servers)) == len(self.servers) <= MOST_SERVERS:
+            raise ValueError(f"servers must be 1 to {MOST_SERVERS} different addresses, not {list(self.servers)}")
 
     def effective(self) -> dict[str, Any]:
         """Everything, defaults and overrides included, as JSON takes it: `read` gives an equal one."""
@@ -96,4 +110,4 @@ def _build(kind: Any, value: Any) -> Any:
         return kind(**{name: _build(fields[name], item) for name, item in value.items()})
     if typing.get_origin(kind) is tuple:
         return tuple(_build(typing.get_args(kind)[0], item) for item in value)
-    return value
+    return tuple(value) if isinstance(value, list) else value  # of a tuple or something else

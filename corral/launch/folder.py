@@ -21,7 +21,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -94,14 +94,14 @@ def check_resumable(folder: Path) -> None:
 def begin(
     folder: Path,
     experiment: Experiment,
-    server_address: str,
+    server_addresses: Sequence[str],
     learner_address: str = "",
     source: Path | None = None,
 ) -> Callable[[], None]:
     """Write down that a run begins in `folder`, or goes on there, and take away what would pass for its result.
 
     Args:
-      server_address: where its server answers, for `corral set` and `corral status`.
+      server_addresses: where its servers answer, by number, for `corral set` and `corral status`.
       learner_address: where its learner takes unrolls, and answers too, for `corral dashboard`.
       source: the experiment file; None where the run goes on with its own configuration.
 
@@ -115,7 +115,7 @@ def begin(
     start = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
-        "server_address": server_address,
+        "server_addresses": list(server_addresses),
         "learner_address": learner_address,
         "experiment_file": str(source.resolve()) if source else _source(folder),
         "git_commit": git_commit(),
@@ -125,17 +125,24 @@ def begin(
     return lambda: _restore(folder, before)
 
 
+def relocate(folder: Path, server_addresses: Sequence[str], learner_address: str) -> None:
+    """Write down that servers and learner of the run that goes on in `folder` answer elsewhere now."""
+    run = read_json(folder / RUN)
+    run["starts"][-1] |= {"server_addresses": list(server_addresses), "learner_address": learner_address}
+    write_json(folder / RUN, run)
+
+
 def life(folder: Path) -> int:
     """How often the run in `folder` was resumed."""
     return max(0, len(_starts(folder)) - 1)
 
 
-def server_address(folder: Path) -> str:
-    """Where the server of the run in `folder` answered when it began last. Raises `UserError`."""
+def server_addresses(folder: Path) -> tuple[str, ...]:
+    """Where the servers of the run in `folder` answered when it began last, by number. Raises `UserError`."""
     starts = _starts(folder)
     if not starts:
         raise UserError(f"{folder} is no run's folder: it has no {RUN}")
-    return str(starts[-1]["server_address"])
+    return tuple(map(str, starts[-1].get("server_addresses") or ()))
 
 
 def learner_address(folder: Path) -> str:

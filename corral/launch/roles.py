@@ -5,12 +5,13 @@ from __future__ import annotations
 import faulthandler
 import logging
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from corral.launch.cast import server_addresses
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
 from corral.launch.folder import RESULT, write_json
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from corral.agents import Agent
     from learner import Learner
+    from learner.settings import LearnerSettings
 
 
 def run_server(
@@ -33,26 +35,41 @@ def run_server(
     on_ready: Callable[[], None] = lambda: None,
     ledgers: Path | None = None,
     on_warm: Callable[[int, int], object] = lambda done, total: None,
+    number: int = 0,
 ) -> int:
-    """Serve the experiment's agent until asked to stop; its weights come from the learner. `ledgers` is where it
-    keeps counts that outlive it; the rest as for `serve`."""
+    """Serve the experiment's agent at `server.address` until asked to stop; its weights come from the learner.
+    `ledgers` is where it keeps counts that outlive it, `number` which of the run's servers it is; the rest as for
+    `serve`."""
     wake_without_preempting()
     from inference_server.server import InferenceServer
 
     board = Board()
-    server = InferenceServer(
-        experiment.server,
-        lambda: agent_of(experiment),
-        seed=experiment.run.seed,
-        environment=experiment.environment.label,
-        learner=(experiment.learner.unrolls_address, experiment.learner.weights_address),
-        keys=experiment.security.keys,
-        ledgers=ledgers,
-        board=board,
-    )
-    know_version(lambda: server.policy_version)
-    with exported(experiment.metrics, board, "server"):
-        return serve(server, stop, on_ready, on_warm)
+    with precision_refused("server.precision"):
+        server = InferenceServer(
+            experiment.server,
+            lambda: agent_of(experiment),
+            seed=experiment.run.seed,
+            environment=experiment.environment.label,
+            number=number,
+            learner=(experiment.learner.unrolls_address, experiment.learner.weights_address),
+            keys=experiment.security.keys,
+            ledgers=ledgers,
+            board=board,
+        )
+        know_version(lambda: server.policy_version)
+        with exported(experiment.metrics, board, "server"):
+            return serve(server, stop, on_ready, on_warm)
+
+
+@contextmanager
+def precision_refused(setting: str) -> Iterator[None]:
+    """Has a policy that cannot act in the precision of a server be told to the user. Raises `UserError`."""
+    from corral.agents.backend.precision import PrecisionError
+
+    try:
+        yield
+    except PrecisionError as error:
+        raise UserError(f"{setting}: {error}") from error
 
 
 def serve(
@@ -97,6 +114,7 @@ def run_learner(
             f"learner.batch_unrolls = {experiment.learner.batch_unrolls} cannot be cut into "
             f"{agent.spec.minibatches} minibatches of one size: change it, or agent.ppo.minibatches"
         )
+    _check_shares(experiment.learner, agent.spec.minibatches)
     board = Board()
     learner = Learner(
         experiment.learner,
@@ -120,6 +138,21 @@ def run_learner(
     if stop.asked:
         return stop.exit_code
     return 0 if result.solved or result.stopped or experiment.run.target_return is None else 1
+
+
+def _check_shares(settings: LearnerSettings, minibatches: int) -> None:
+    """Raises `UserError` where there are no devices to train on as wanted, or they cannot share a batch evenly."""
+    from corral.agents import load_backend
+    from corral.agents.backend.devices import share_of
+
+    try:
+        share_of(settings.batch_unrolls // minibatches, len(load_backend().training_devices(settings.devices)))
+    except ValueError as error:
+        each = f" in each of {minibatches} minibatches (agent.ppo.minibatches)" if minibatches > 1 else ""
+        raise UserError(
+            f"learner.devices = {settings.devices} and learner.batch_unrolls = {settings.batch_unrolls}{each}: "
+            f"{error}. Change one of these"
+        ) from error
 
 
 def run_actor(
@@ -147,7 +180,7 @@ def run_actor(
         run(
             experiment.environment,
             experiment.actor,
-            experiment.server.address,
+            server_addresses(experiment),
             first_environment=first_environment,
             seed=experiment.run.seed,
             keys=experiment.security.keys,

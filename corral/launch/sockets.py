@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from corral.launch.errors import UserError
-from corral.launch.experiment import Experiment
+from corral.launch.experiment import MOST_SERVERS, Experiment
 from corral.launch.settings import SecuritySettings
 
 ACTORS, UNROLLS, WEIGHTS = "actors", "unrolls", "weights"
+_LONGEST = f"{ACTORS}-{MOST_SERVERS}"
 
 _MOST_BYTES = 103
 """Longest path of a Unix socket: 107 bytes on Linux, 103 on macOS."""
@@ -22,7 +23,7 @@ def make_socket_folder() -> Path:
     It lies in TMPDIR where that is short enough. Raises `UserError` where no place is.
     """
     for parent in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
-        if len(bytes(parent)) + len("/corral-xxxxxxxx/") + len(UNROLLS) > _MOST_BYTES:
+        if len(bytes(parent)) + len("/corral-xxxxxxxx/") + len(_LONGEST) > _MOST_BYTES:
             continue
         try:
             return Path(tempfile.mkdtemp(prefix="corral-", dir=parent.resolve()))
@@ -33,8 +34,10 @@ def make_socket_folder() -> Path:
 
 def local_addresses(experiment: Experiment, folder: Path) -> Experiment:
     """The experiment with every address inside the socket folder, where nobody else comes: without keys."""
+    servers = experiment.servers
     return replace(
         experiment,
+        servers=servers if isinstance(servers, int) else len(servers),
         security=SecuritySettings(),
         server=replace(experiment.server, address=f"ipc://{folder / ACTORS}"),
         learner=replace(

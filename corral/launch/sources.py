@@ -105,13 +105,21 @@ def _from_file(path: Path) -> tuple[Key, Given]:
 def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[Key, Given]]:
     for name in sorted(environ):
         table, separator, rest = name.removeprefix(PREFIX).partition("__")
-        if not name.startswith(PREFIX) or not separator:
+        if not name.startswith(PREFIX):
+            continue
+        if not separator:
+            # Other programs may own other CORRAL_ names.
+            if not is_dataclass(hints(Experiment).get(table.lower(), Experiment)):
+                yield (
+                    (table.lower(),),
+                    Given(parse_value(environ[name]), f"environment variable {name}", environ[name]),
+                )
             continue
         if table.lower() in hints(Experiment):
             key = (table.lower(), *rest.lower().split("__"))
             yield key, Given(parse_value(environ[name]), f"environment variable {name}", environ[name])
         elif close := difflib.get_close_matches(table.lower(), hints(Experiment), n=1):
-            # Other programs may own other CORRAL_ names; one that nearly names a table is a slip.
+            # One that nearly names a table is a slip.
             meant = f"{PREFIX}{close[0].upper()}__{rest}"
             problems.append(f"environment variable {name}: no such table; did you mean {meant}?")
 

@@ -47,16 +47,23 @@ def learner_outcome(code: int, run: RunSettings, folder: Path) -> Outcome:
     return Outcome(1, f"not solved (target {run.target_return:g}, step limit {run.max_env_steps:,})")
 
 
-def conclude(folder: Path, progress: Progress, outcome: Outcome, summary: Path | None = None) -> int:
+def conclude(
+    folder: Path,
+    progress: Progress,
+    outcome: Outcome,
+    summary: Path | None = None,
+    ledgers: Path | None = None,
+) -> int:
     """Write down and say what the run in `folder` came to; the exit code.
 
     Args:
       progress: the run at its end.
       summary: where the summary goes too.
+      ledgers: see `read_books`.
     """
     result = read_json(folder / RESULT)
     figures = summarize(progress, result)
-    if books := read_books(folder, result):
+    if books := read_books(folder, result, ledgers):
         figures["steps_lost"] = total(books.values()).lost
     earlier = read_json(folder / SUMMARY)
     if outcome.code == USER_ERROR:

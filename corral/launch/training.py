@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from corral.launch.cast import cast, server_addresses
 from corral.launch.clock import process_started
 from corral.launch.experiment import Experiment
 from corral.launch.folder import LOGS, begin, hold
@@ -26,13 +27,20 @@ if TYPE_CHECKING:
     from learner import Learner
 
 
-def train(experiment: Experiment, folder: Path, stop: StopRequest, source: Path | None = None) -> int:
+def train(
+    experiment: Experiment,
+    folder: Path,
+    stop: StopRequest,
+    source: Path | None = None,
+    ledgers: Path | None = None,
+) -> int:
     """Run the learner to its end, show how it goes, and leave everything in `folder`; the exit code.
 
     A folder with checkpoints in it goes on from the newest.
 
     Args:
       source: the experiment file that `experiment` was read from.
+      ledgers: where the servers keep their counts; None where nobody knows.
 
     Raises:
       UserError: another run goes on in the folder.
@@ -45,7 +53,7 @@ def train(experiment: Experiment, folder: Path, stop: StopRequest, source: Path 
 
         def on_start(learner: Learner) -> None:
             # Not before it is known to fit what lies there.
-            begin(folder, experiment, experiment.server.address, experiment.learner.unrolls_address, source)
+            begin(folder, experiment, server_addresses(experiment), experiment.learner.unrolls_address, source)
             say(f"waiting for servers at {experiment.learner.unrolls_address}")
             watch.start(learner)
 
@@ -54,19 +62,21 @@ def train(experiment: Experiment, folder: Path, stop: StopRequest, source: Path 
         finally:
             progress = watch.end()
         outcome = Outcome(code, "stopped") if stop.asked else learner_outcome(code, experiment.run, folder)
-        return conclude(folder, progress, outcome)
+        return conclude(folder, progress, outcome, ledgers=ledgers)
 
 
 class _Watch:
-    """Looks at the learner, and at the server where it answers, on a thread of its own."""
+    """Looks at the learner, and at servers where they answer, on a thread of its own."""
 
     def __init__(self, experiment: Experiment, folder: Path) -> None:
         self._experiment = experiment
         self._watcher = Watcher(folder, PlainView(), experiment.metrics.sink)
         own = caller(experiment.security.keys, Role.LEARNER, towards=Role.SERVER)
+        addresses = {part.name: part.address for part in cast(experiment) if part.role == "server"}
         self._poller = StatusPoller(
-            {"server": experiment.server.address},
+            addresses,
             lambda address, timeout_s: fetch_status(address, timeout_s, keys=own),
+            servers=tuple(addresses) if len(addresses) > 1 else (),
         )
         self._judge = Judge()
         self._learner: Learner | None = None

@@ -7,6 +7,7 @@ import sys
 from typing import Any, Protocol
 
 from corral.launch.estimate import in_words
+from corral.launch.fleet import rows_of, words
 from corral.launch.progress import Progress
 
 VERDICT_EVERY_S = 10.0
@@ -127,6 +128,8 @@ def render(progress: Progress) -> Any:
     bar.add_row(ProgressBar(total=1.0, completed=progress.fraction, width=40), _towards(progress))
     figures = Text("   ".join(progress.words()) or "waiting for the server and the learner", "dim")
     lines: list[Text | Table] = [head, bar, figures]
+    for name, server in rows_of(progress.server).items():
+        lines.append(Text(f"{name:>10}  {words(server)}", "dim"))
     if progress.verdict is not None:
         lines.append(Text(progress.verdict.sentence, "cyan"))
     if complaints := progress.complaints():

@@ -75,6 +75,8 @@ class Welcome:
       policy_version: the policy version that now acts.
       cursor: towards a server: the last UNROLLS sequence that the learner has accepted from it.
       window: towards a server: most unrolls that may wait for acceptance.
+      taken: how many environments the server steps, the caller's included.
+      slots: how many it can step.
     """
 
     version: int
@@ -87,6 +89,8 @@ class Welcome:
     policy_version: int
     cursor: int
     window: int
+    taken: int = 0
+    slots: int = 0
 
 
 @dataclass(frozen=True)

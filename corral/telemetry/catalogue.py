@@ -71,6 +71,10 @@ CATALOGUE = (
         "server", "inference_recompiles_total", "counter",
         "Compilations since the server was warm: 0, or there is a defect.",
     ),
+    Metric(
+        "server", "inference_replica_busy_seconds_total", "counter",
+        "Spent computing, by `replica` of the policy, from 0 on.", "replica",
+    ),
     Metric("server", "weights_version", "gauge", "The policy version that acts."),
     Metric("server", "weights_age_seconds", "gauge", "Since the policy version that acts was taken up."),
     Metric(
@@ -115,7 +119,8 @@ CATALOGUE = (
         "actor", "actor_environment_seconds_total", "counter", "Spent in the environments: stepping and resetting."
     ),
     Metric("actor", "actor_wait_seconds_total", "counter", "Spent waiting for the server's answers."),
-    Metric("actor", "actor_rejoins_total", "counter", "Times that the server had forgotten the session."),
+    Metric("actor", "actor_rejoins_total", "counter", "Sessions that were joined again."),
+    Metric("actor", "actor_moves_total", "counter", "Those of them that went on with another server."),
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from actor_client import ActorSettings, EnvironmentSettings, UnansweredError, run_actor
-from actor_client.runner import environment_seeds
+from actor_client.seeds import environment_seeds
 
 
 def test_every_environment_has_a_seed_of_its_own_wherever_it_runs() -> None:

@@ -21,7 +21,7 @@ def children() -> set[psutil.Process]:
 def test_a_page_that_dies_is_told_of_and_ends_no_run(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    begin(folder, Experiment(environment=EnvironmentSettings("CartPole-v1")), "ipc:///nobody", "ipc:///nobody")
+    begin(folder, Experiment(environment=EnvironmentSettings("CartPole-v1")), ["ipc:///nobody"], "ipc:///nobody")
     notes: list[str] = []
     before = children()
     companion = DashboardCompanion()
@@ -47,7 +47,7 @@ def test_a_page_that_dies_is_told_of_and_ends_no_run(tmp_path: Path) -> None:
 def test_a_page_ends_with_its_run(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    begin(folder, Experiment(environment=EnvironmentSettings("CartPole-v1")), "ipc:///nobody")
+    begin(folder, Experiment(environment=EnvironmentSettings("CartPole-v1")), ["ipc:///nobody"])
     notes: list[str] = []
     before = children()
     companion = DashboardCompanion()

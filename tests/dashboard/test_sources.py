@@ -16,7 +16,7 @@ from corral.launch.folder import begin, hold
 def run_in(folder: Path, *, source: Path | None = None, learner: str = "ipc:///there/unrolls") -> Path:
     folder.mkdir(parents=True)
     experiment = Experiment(environment=EnvironmentSettings("CartPole-v1"))
-    begin(folder, experiment, "ipc:///there/actors", learner, source)
+    begin(folder, experiment, ["ipc:///there/actors"], learner, source)
     return folder
 
 
@@ -36,7 +36,7 @@ def test_a_resumed_run_keeps_the_file_that_it_came_from(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.touch()
     folder = run_in(tmp_path / "one", source=file)
-    begin(folder, Experiment(environment=EnvironmentSettings("CartPole-v1")), "ipc:///new", "ipc:///newer")
+    begin(folder, Experiment(environment=EnvironmentSettings("CartPole-v1")), ["ipc:///new"], "ipc:///newer")
     with hold(folder):
         (source,) = find_sources([str(folder)])
         assert source.file == file

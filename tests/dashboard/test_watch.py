@@ -151,7 +151,7 @@ def test_a_run_is_remembered_from_its_folder_and_its_end_is_told(tmp_path: Path)
     experiment = Experiment(
         run=RunSettings(name="run", target_return=475.0), environment=EnvironmentSettings("CartPole-v1")
     )
-    begin(folder, experiment, "ipc:///s", "ipc:///l")
+    begin(folder, experiment, ["ipc:///s"], "ipc:///l")
     lines: list[dict[str, Any]] = [
         {"env_steps": 100, "elapsed_s": 1.0, "mean_return": 20.0, "training/loss": 3.0},
         {"env_steps": 200, "elapsed_s": 2.0, "mean_return": 30.0, "training/loss": 2.0},

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from corral.launch.cast import Part
 from corral.launch.errors import guarded
 from corral.launch.experiment import load_experiment
 from corral.launch.local import run_locally
@@ -24,16 +25,16 @@ SERVER = {
 LEARNER = {"role": "learner", "ready": True, "env_steps": 12_100, "mean_return": 123.5, "policy_lag_p50": 2.0}
 
 
-def command(role: str, run_folder: Path, sockets: Path, number: int) -> list[str]:
+def command(part: Part, run_folder: Path, sockets: Path) -> list[str]:
     script = Path(__file__).with_name("fake_role.py")
-    return [sys.executable, str(script), role, str(run_folder), str(sockets), str(number)]
+    return [sys.executable, str(script), part.role, str(run_folder), str(sockets), str(part.number)]
 
 
 def fetch(address: str, timeout_s: float) -> dict[str, Any] | None:
     path = Path(address.removeprefix("ipc://"))
     if not path.exists():
         return None
-    return SERVER if path.name == "actors" else LEARNER
+    return SERVER if path.name.startswith("actors") else LEARNER
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ from corral.launch.folder import (
     life,
     make_run_folder,
     read_json,
-    server_address,
+    server_addresses,
 )
 from corral.launch.provenance import git_commit, versions
 from corral.launch.seeds import seed_of_life
 from corral.launch.settings import RunSettings
-from corral.launch.whereabouts import find_server
+from corral.launch.whereabouts import find_server, find_servers
 
 
 def experiment(folder: Path) -> Experiment:
@@ -42,18 +42,18 @@ def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
 
 
 def test_every_start_is_written_down(tmp_path: Path) -> None:
-    begin(tmp_path, experiment(tmp_path), "ipc:///first")
+    begin(tmp_path, experiment(tmp_path), ["ipc:///first"])
     (tmp_path / "result.json").write_text("{}")
     assert life(tmp_path) == 0
-    begin(tmp_path, experiment(tmp_path), "ipc:///second")
+    begin(tmp_path, experiment(tmp_path), ["ipc:///second"])
     assert life(tmp_path) == 1
-    assert server_address(tmp_path) == "ipc:///second"
+    assert server_addresses(tmp_path) == ("ipc:///second",)
     assert not (tmp_path / "result.json").exists()  # the last life's result is none of this one's
     assert (tmp_path / "logs").is_dir()
     assert Experiment.read(experiment_file(tmp_path)) == experiment(tmp_path)
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["seed"] == 7
-    assert [start["server_address"] for start in run["starts"]] == ["ipc:///first", "ipc:///second"]
+    assert [start["server_addresses"] for start in run["starts"]] == [["ipc:///first"], ["ipc:///second"]]
     assert run["starts"][0]["versions"]["corral"] == corral.__version__
 
 
@@ -71,7 +71,7 @@ def test_what_is_no_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is no run's folder: it has no experiment\.json"):
         experiment_file(tmp_path)
     with pytest.raises(UserError, match=r"is no run's folder: it has no run\.json"):
-        server_address(tmp_path)
+        server_addresses(tmp_path)
     (tmp_path / "list.json").write_text("[]")
     assert read_json(tmp_path / "list.json") == {}
     assert read_json(tmp_path / "none.json") == {}
@@ -83,10 +83,12 @@ def test_where_a_server_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert find_server("ipc:///tmp/x") == "ipc:///tmp/x"
     assert find_server("10.0.0.1:7") == "tcp://10.0.0.1:7"
     assert find_server("gpu-3") == "tcp://gpu-3:5555"
-    begin(tmp_path / "run", experiment(tmp_path), "ipc:///there")
+    assert find_servers("gpu-3, 10.0.0.1:7") == ("tcp://gpu-3:5555", "tcp://10.0.0.1:7")
+    begin(tmp_path / "run", experiment(tmp_path), ["ipc:///there", "ipc:///here"])
     with hold(tmp_path / "run"):
         assert find_server("run") == "ipc:///there"
         assert find_server("./run") == "ipc:///there"
+        assert find_servers("run") == ("ipc:///there", "ipc:///here")
     with pytest.raises(UserError, match="no run goes on in run: it has ended"):
         find_server("run")
     with pytest.raises(UserError, match="no such folder, and no address"):

@@ -1,7 +1,7 @@
 """An actor process with scripted environments.
 
-`python -m tests.support.scripted_actor ADDRESS MODE COUNT RESEND_AFTER_S`, where MODE is SINGLE, a reset mode of
-gymnasium, or SLEEPY:SECONDS.
+`python -m tests.support.scripted_actor ADDRESS MODE COUNT RESEND_AFTER_S [PIPELINE [LEAVE_AFTER_S]]`, where MODE is
+SINGLE, a reset mode of gymnasium, or SLEEPY:SECONDS, and ADDRESS may be several with commas between.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from actor_client import ActorSettings, EnvironmentSettings, run_actor
 from corral.launch.stopping import StopRequest
 
 if __name__ == "__main__":
-    address, mode, count, resend_after_s = sys.argv[1:]
+    address, mode, count, resend_after_s, *more = sys.argv[1:]
     stop = StopRequest()
     stop.install()
     stop.call(lambda: None)
@@ -24,5 +24,10 @@ if __name__ == "__main__":
         environment = EnvironmentSettings("tests.support.sleepy_environment:make", kwargs={"sleep_s": sleep_s})
     else:
         environment = EnvironmentSettings(f"{scripted}:Scripted-v0", kwargs={"mode": mode}, vectorization="native")
-    actor = ActorSettings(environments=int(count), resend_after_s=float(resend_after_s))
-    run_actor(environment, actor, address, stopping=lambda: stop.asked)
+    actor = ActorSettings(
+        environments=int(count),
+        pipeline=int(more[0]) if more else 1,
+        resend_after_s=float(resend_after_s),
+        leave_after_s=float(more[1]) if more[1:] else 3.0,
+    )
+    run_actor(environment, actor, address.split(","), stopping=lambda: stop.asked)

@@ -129,10 +129,12 @@ class Witness:
       steps: transitions seen.
       followed: who -> `(episode, step)` of the last observation seen.
       numbers: who -> the number by which it explores.
+      versions: who -> the newest policy version that has acted for it.
     """
 
     def __init__(self) -> None:
         self.steps = 0
+        self.versions: dict[int, int] = {}
         self.followed: dict[int, tuple[int, int]] = {}
         self.numbers: dict[int, float] = {}
         self._reset: set[int] = set()
@@ -157,6 +159,15 @@ class Witness:
     def _see_column(self, unroll: Unroll, column: int) -> None:
         observation = unroll.observation["observation"][:, column]
         who, episode, step, _ = observation[0].tolist()
+        self._see_start(who, episode, step)
+        assert unroll.state["seen"][column] == step, "the recurrent state does not precede index 0"
+        for index in range(len(observation)):
+            self._see_index(unroll, column, index)
+            if index > 0:
+                self._see_transition(unroll, column, index)
+        self.followed[who] = tuple(observation[-1, 1:3].tolist())
+
+    def _see_start(self, who: int, episode: int, step: int) -> None:
         # The first unroll begins with the first episode, every other where the one before ended.
         expected = self.followed.get(who, (0, 0))
         if who in self._reset and (episode, step) != expected:
@@ -165,12 +176,6 @@ class Witness:
             assert episode > expected[0], "an episode came twice"
         else:
             assert (episode, step) == expected, "a step was lost, doubled or spliced"
-        assert unroll.state["seen"][column] == step, "the recurrent state does not precede index 0"
-        for index in range(len(observation)):
-            self._see_index(unroll, column, index)
-            if index > 0:
-                self._see_transition(unroll, column, index)
-        self.followed[who] = tuple(observation[-1, 1:3].tolist())
 
     def _see_index(self, unroll: Unroll, column: int, index: int) -> None:
         who, episode, step, _ = unroll.observation["observation"][index, column].tolist()
@@ -186,6 +191,9 @@ class Witness:
         if not last:
             assert unroll.output["stamp"][index, column] == unroll.version[index, column]
             assert unroll.output["seen"][index, column] == step
+            version = int(unroll.version[index, column])
+            assert version >= self.versions.get(who, 0), "a version went backwards"
+            self.versions[who] = version
             number = float(unroll.output["number"][index, column])
             assert self.numbers.setdefault(who, number) == number, "it explores by another's number"
 
