@@ -105,6 +105,7 @@ def test_server_and_learner_on_different_machines(machines: Machines) -> None:
     assert [process.end() for process in (actor, server)] == [0, 0]
 
 
+@pytest.mark.timeout(400)
 def test_actors_share_two_servers_and_go_to_the_one_that_is_there(machines: Machines) -> None:
     machines.place.environment |= {"CORRAL_RUN__TARGET_RETURN": "1000", "CORRAL_RUN__MAX_ENV_STEPS": "1000000000"}
     learner_elsewhere(machines, machines.b)

@@ -49,6 +49,8 @@ def welcome(spec: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
         "policy_version": 7,
         "cursor": 0,
         "window": 1,
+        "taken": 2,
+        "slots": 64,
     }
     return body | changes
 
