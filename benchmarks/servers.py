@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from corral.launch.cast import following
 from corral.protocol import fetch_status
-from tests.support.processes import process, until, until_serving
+from tests.support.processes import Process, until, until_serving
 
 START_S = 300.0
 
@@ -47,15 +47,19 @@ def measure(servers: int, settings: argparse.Namespace, say: Callable[[str], obj
         addresses = [following(first, number) for number in range(servers)]
         rows = settings.actors * settings.environments
         server = json.dumps({"sleep_ms": settings.sleep_ms, "max_size": rows, "slots": 2 * rows * servers})
-        stack.enter_context(process("-m", "tests.support.idle_learner", unrolls, weights, "1024"))
+
+        def start(module: str, *arguments: str) -> None:
+            stack.callback(Process("-m", f"tests.support.{module}", *arguments).kill)
+
+        start("idle_learner", unrolls, weights, "1024")
         for address in addresses:
-            stack.enter_context(process("-m", "tests.support.slow_server", address, unrolls, weights, server))
+            start("slow_server", address, unrolls, weights, server)
         say(f"{servers} servers: starting")
         for address in addresses:
             until_serving(address, START_S)
         actor = (",".join(addresses), "SINGLE", str(settings.environments), "2.0")
         for _ in range(settings.actors * servers):
-            stack.enter_context(process("-m", "tests.support.scripted_actor", *actor))
+            start("scripted_actor", *actor)
         whole = rows * servers
 
         def is_level() -> bool:

@@ -78,7 +78,7 @@ class Run:
 
     def until_actors(self, number: int) -> None:
         """Wait for so many sessions. A crashed actor's own stays until its lease ends, after ten seconds."""
-        until(lambda: self.server().get("actors") == number, 60, f"{number} sessions")
+        until(lambda: self.server().get("actors") == number, 180, f"{number} sessions")
 
     def until_learning(self) -> None:
         """Wait for steps and training steps that are not there yet."""
@@ -134,6 +134,7 @@ def test_everything_gets_ready(run: Run) -> None:
     run.until_learning()
 
 
+@pytest.mark.timeout(600)  # everything starts twice
 def test_a_rolling_restart_loses_no_step_that_was_accepted(run: Run) -> None:
     (command,) = re.findall(r"^docker compose (up .*--force-recreate.*)$", DOCKER_PAGE, re.MULTILINE)
     (before,) = run.project.containers("inference-server")

@@ -17,7 +17,7 @@ from typing import Any
 from actor_client.settings import ActorSettings, EnvironmentSettings
 from corral.agents.settings import AgentSettings
 from corral.launch.errors import UserError
-from corral.launch.settings import EvaluationSettings, MetricsSettings, RunSettings, SecuritySettings
+from corral.launch.settings import EvaluationSettings, MetricsSettings, RaySettings, RunSettings, SecuritySettings
 from inference_server.settings import ServerSettings
 from learner.settings import LearnerSettings
 
@@ -57,6 +57,7 @@ class Experiment:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    ray: RaySettings = field(default_factory=RaySettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
 
     def __post_init__(self) -> None:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
 
-from corral.launch.cast import Part, cast, server_addresses
 from corral.launch.clock import process_started
-from corral.launch.errors import USER_ERROR
+from corral.launch.companion import Companion
+from corral.launch.errors import USER_ERROR, UserError
 from corral.launch.evaluations import Evaluations
 from corral.launch.experiment import Experiment
-from corral.launch.folder import LOGS, RESULT, begin, hold, make_run_folder
+from corral.launch.folder import LOGS, RESULT, begin, hold, make_run_folder, relocate
 from corral.launch.interrupts import Interrupts
-from corral.launch.lifeline import grace_of
 from corral.launch.log_watch import LogWatch
 from corral.launch.logs import log_to_file
 from corral.launch.poller import Fetch, StatusPoller
-from corral.launch.processes import Child, describe_exit, end
-from corral.launch.progress import Goal, Progress
+from corral.launch.process import Process
+from corral.launch.processes import describe_exit, end
+from corral.launch.progress import Progress
 from corral.launch.run_trace import RunTrace
-from corral.launch.sockets import local_addresses, make_socket_folder
+from corral.launch.stage import Commands, LocalStage, Stage, child_command
 from corral.launch.summary import Outcome, conclude, learner_outcome
 from corral.launch.view import View, open_view, say
 from corral.launch.watcher import PERIOD_S, Watcher
@@ -31,49 +28,6 @@ from corral.telemetry.verdict import Judge
 
 _PATIENCE_S = 0.02
 """Seconds between two looks at the processes."""
-
-
-class Companion(Protocol):
-    """Whoever goes with a run, and does something to it."""
-
-    def begin(
-        self,
-        folder: Path,
-        children: Mapping[str, Child],
-        figures: Mapping[str, Mapping[str, Any]],
-        note: Callable[[str], None],
-    ) -> None:
-        """The processes have been started.
-
-        Args:
-          folder: the run's.
-          children: by name.
-          figures: as `StatusPoller` has them, kept new.
-          note: says something to the person who watches.
-        """
-        ...
-
-    def look(self) -> bool:
-        """Called again and again on the main thread, and must not block. True ends the run, as a signal does."""
-        ...
-
-    def goal(self) -> Goal | None:
-        """How far it is; None before it has begun."""
-        ...
-
-    def end(self) -> None:
-        """The processes will be ended now."""
-        ...
-
-
-Commands = Callable[[Part, Path, Path], list[str]]
-"""A process of a run, the run's folder and that of its sockets, to the command that starts it."""
-
-
-def child_command(part: Part, run_folder: Path, socket_folder: Path) -> list[str]:
-    """The command of one process of a run."""
-    folders = [str(run_folder), str(socket_folder)]
-    return [sys.executable, "-m", "corral.launch.child", part.role, *folders, str(part.number)]
 
 
 def run_locally(
@@ -91,14 +45,40 @@ def run_locally(
     """Run an experiment to its end and return the exit code: 0 solved (or no target, and the step limit
     reached), 1 not solved or a process failed, 2 the user can mend it, 128 + n after signal n.
 
+    Arguments as for `perform`; `commands` starts each process, `fetch` asks server and learner for their figures.
+    """
+    return perform(
+        experiment,
+        lambda: LocalStage(experiment, commands, fetch),
+        resume=resume,
+        summary=summary,
+        plain=plain,
+        companion=companion,
+        source=source,
+        trace_s=trace_s,
+    )
+
+
+def perform(
+    experiment: Experiment,
+    make_stage: Callable[[], Stage],
+    *,
+    resume: Path | None = None,
+    summary: Path | None = None,
+    plain: bool = False,
+    companion: Companion | None = None,
+    source: Path | None = None,
+    trace_s: float | None = None,
+) -> int:
+    """Run an experiment wherever the stage is; see `run_locally`.
+
     Whatever happens, no process and no socket is left behind. Call it on the main thread.
 
     Args:
+      make_stage: makes the place of the run's processes, which are ended when it is closed.
       resume: the folder of an earlier run, which goes on from its newest checkpoint; None makes a new one.
       summary: where to write the summary, beside the run's own folder.
       plain: print lines even on a terminal.
-      commands: what starts each process.
-      fetch: how to ask server and learner for their figures.
       companion: told of the processes, and asked at every look at them; a run that it ends counts as stopped.
       source: the experiment file that it was read from, for whoever writes settings back.
       trace_s: seconds of which to record a trace, from the first training step on; None records none.
@@ -113,20 +93,17 @@ def run_locally(
             pass  # better to fail now than when all is done
     # From here on there are things to take away again, whatever signal comes.
     with Interrupts() as interrupts:
-        return LocalRun(experiment, resume, commands, fetch, interrupts, companion, source, trace_s).run(
-            summary, plain
-        )
+        return Run(experiment, resume, make_stage(), interrupts, companion, source, trace_s).run(summary, plain)
 
 
-class LocalRun:
-    """The processes of one run and what is known of them."""
+class Run:
+    """The processes of one run and what is known of them, wherever they are."""
 
     def __init__(
         self,
         experiment: Experiment,
         resume: Path | None,
-        commands: Commands,
-        fetch: Fetch | None,
+        stage: Stage,
         interrupts: Interrupts,
         companion: Companion | None = None,
         source: Path | None = None,
@@ -137,30 +114,26 @@ class LocalRun:
         self._interrupts = interrupts
         self._judge = Judge()
         self._steps_before: int | None = None
-        self._sockets = make_socket_folder()
+        self._stage = stage
         try:
-            local = local_addresses(experiment, self._sockets)
             self._folder = resume or make_run_folder(experiment)
             self._lock = hold(self._folder)
-            self._undo = begin(
-                self._folder, experiment, server_addresses(local), local.learner.unrolls_address, source
-            )
+            self._undo = begin(self._folder, experiment, *_ends(stage.addresses), source)
             log = self._folder / LOGS / "launcher.log"
             log_to_file(log, "launcher", run=self._folder.name)
+            stage.open(self._folder, self._lock.fileno())
         except BaseException:
-            shutil.rmtree(self._sockets, ignore_errors=True)
+            stage.close()
             raise
-        self._cast = cast(local)
-        self._children = self._make_children(commands)
         self._evaluations = Evaluations(self._folder)
-        logs = {"launcher": log} | {name: child.log for name, child in self._children.items()}
-        self._logs = {name: LogWatch(path) for name, path in logs.items()}
+        self._logs = {"launcher": LogWatch(log)}
+        self._watch_logs()
         self._trace = RunTrace(self._folder, trace_s)
-        self._servers = tuple(part.name for part in self._cast if part.role == "server")
+        self._servers = tuple(name for name in self._children if name.partition("-")[0] == "server")
         self._left: set[str] = set()
+        self._asked = dict(stage.addresses)
         several = self._servers if len(self._servers) > 1 else ()
-        addresses = {part.name: part.address for part in self._cast if part.address}
-        self._poller = StatusPoller(addresses, fetch, servers=several)
+        self._poller = StatusPoller(self._asked, stage.fetch, servers=several)
 
     def run(self, summary: Path | None, plain: bool) -> int:
         """See `run_locally`."""
@@ -183,17 +156,14 @@ class LocalRun:
             self._undo()
         return conclude(self._folder, progress, outcome, summary)
 
-    def _make_children(self, commands: Commands) -> dict[str, Child]:
-        return {
-            part.name: Child(
-                part.name,
-                commands(part, self._folder, self._sockets),
-                self._folder / LOGS / f"{part.name}.log",
-                grace_s=grace_of(part.role, self._experiment.server.drain_s),
-                lock=self._lock.fileno(),
-            )
-            for part in self._cast
-        }
+    @property
+    def _children(self) -> Mapping[str, Process]:
+        return self._stage.children
+
+    def _watch_logs(self) -> None:
+        for name, child in self._children.items():
+            if name not in self._logs:
+                self._logs[name] = LogWatch(child.log)
 
     def _watch(self, watcher: Watcher) -> Outcome:
         """Keep the processes going and show it, until the run ends one way or another."""
@@ -203,7 +173,11 @@ class LocalRun:
             if self._interrupts.number:
                 watcher.view.note("stopping; the learner writes its last checkpoint (once more: at once, without)")
                 return Outcome(128 + self._interrupts.number, "stopped")
-            for child in self._children.values():
+            try:
+                self._look_at_stage(watcher.view)
+            except UserError as error:
+                return Outcome(1, "failed", str(error))
+            for child in list(self._children.values()):
                 outcome = self._look_at(child, watcher.view)
                 if outcome is not None:
                     return outcome
@@ -221,6 +195,16 @@ class LocalRun:
                 due = time.monotonic() + PERIOD_S
             time.sleep(_PATIENCE_S)
 
+    def _look_at_stage(self, view: View) -> None:
+        """Tell what has happened where the processes are, and ask where they are now."""
+        for text in self._stage.look():
+            view.note(text)
+        if self._stage.addresses != self._asked:
+            self._asked = dict(self._stage.addresses)
+            self._poller.move(self._asked)
+            relocate(self._folder, *_ends(self._asked))
+        self._watch_logs()
+
     def _tell_of_resumption(self, view: View) -> None:
         """Say once from where an earlier life is gone on with."""
         if self._steps_before is None and (
@@ -234,7 +218,7 @@ class LocalRun:
             for text in watch.errors():
                 view.note(f"{name}: {text}; see {watch.log}")
 
-    def _look_at(self, child: Child, view: View) -> Outcome | None:
+    def _look_at(self, child: Process, view: View) -> Outcome | None:
         """Restart a process that crashed; the run's outcome where that ends it."""
         code = child.poll()
         if code is None:
@@ -253,7 +237,7 @@ class LocalRun:
         view.note(f"{child.name} ended ({describe_exit(code)}) and was started again; see {child.log}{last}")
         return None
 
-    def _drained(self, server: Child, view: View) -> Outcome | None:
+    def _drained(self, server: Process, view: View) -> Outcome | None:
         """An operator told a server to drain, and it has left: the run goes on with the others."""
         if server.name not in self._left:
             self._left.add(server.name)
@@ -280,7 +264,7 @@ class LocalRun:
         self._poller.stop()
         trained = (self._folder / RESULT).exists() or "server" in self._poller.figures
         for name in self._servers:
-            if trained and self._children[name].alive:
+            if trained and name in self._asked and self._children[name].alive:
                 self._poller.ask(name, 1.0)
         return self._progress(elapsed)
 
@@ -293,19 +277,27 @@ class LocalRun:
         actors = [child for child in self._children.values() if child not in (learner, *servers)]
         # Without a learner there is nothing to save, and so no order to keep.
         groups = [actors, servers, [learner]] if learner.alive else [[*actors, learner, *servers]]
-        for group in groups:
-            end(group, lambda: self._interrupts.hurried)
-        shutil.rmtree(self._sockets, ignore_errors=True)
+        try:
+            for group in groups:
+                end(group, lambda: self._interrupts.hurried)
+        finally:
+            self._stage.close()
 
 
-def _crash(child: Child, code: int) -> str:
+def _ends(addresses: Mapping[str, str]) -> tuple[list[str], str]:
+    """Where the servers, by number, and the learner say how they do, as far as that is known."""
+    servers = [address for name, address in addresses.items() if name != "learner"]
+    return servers, addresses.get("learner", "")
+
+
+def _crash(child: Process, code: int) -> str:
     lines = "".join(f"\n  | {line}" for line in child.last_lines())
     return (
         f"{child.name} ended ({describe_exit(code)}); its log is {child.log}{':' if lines else ' (empty)'}{lines}"
     )
 
 
-def _told(child: Child) -> str | None:
+def _told(child: Process) -> str | None:
     """The error that a process told, and where the rest of it stands."""
     error = child.last_error()
     return error and f"{error}\n  ({child.name}; its log is {child.log})"

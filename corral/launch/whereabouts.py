@@ -42,4 +42,6 @@ def _of_run(folder: Path) -> tuple[str, ...]:
     addresses = server_addresses(folder)
     if not goes_on(folder):
         raise UserError(f"no run goes on in {folder}: it has ended; summary.json there says how")
+    if not addresses:
+        raise UserError(f"the servers of the run in {folder} have no place in their cluster yet; ask again")
     return addresses
