@@ -5,8 +5,8 @@
 
 The second line tries it anywhere. Serving: `corral bench` with the network of Mnih et al. 2015 (`nature_cnn`),
 84x84x4 uint8, by STEP, in each precision and for each number of rows in a message. Learning: training steps of
-V-trace on the same network, fed from memory, for each number of devices. Both: serving while a learner takes half of
-the device's time. Prints tables.
+V-trace on the same network, fed from memory, for each number of devices. Both: serving while a learner takes half
+of the device's time. Prints tables.
 """
 
 from __future__ import annotations
