@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import zmq
 
-from actor_client import ActorSettings, EnvironmentSettings, run_actor
+from actor_client import ActorSession, ActorSettings, EnvironmentSettings, run_actor, wait
 from corral.protocol import (
     HEADER_BYTES,
     ROW,
@@ -66,7 +66,7 @@ class Played:
             if header.type in types:
                 return Request(routing, header, frame)
 
-    def welcome(self, hello: Request, token: int) -> Hello:
+    def welcome(self, hello: Request, token: int, lease_s: float = 10.0) -> Hello:
         """Open a session; what the actor said of itself."""
         told = unpack_control(Hello, hello.frame)
         granted = Welcome(
@@ -76,7 +76,7 @@ class Played:
             observation=told.observation,
             output=spec_to_wire(OUTPUT),
             max_rows=16,
-            lease_s=10.0,
+            lease_s=lease_s,
             policy_version=1,
             cursor=0,
             window=1,
@@ -192,6 +192,22 @@ def test_a_part_joins_again_while_another_is_stepped(server: Played, told: list[
     server.act(step)
     server.receive(MessageType.STEP)
     assert told == [True, False, True]
+
+
+def test_a_welcome_that_nobody_has_looked_at_for_long_is_asked_for_again(server: Played, tmp_path: Path) -> None:
+    spec = {"observation": TensorSpec((4,), "float32")}
+    session = ActorSession(f"ipc://{tmp_path}/s", spec, OUTPUT["action"], ActorSettings(), environments=1)
+    session.greet()
+    first = server.receive(MessageType.HELLO)
+    server.welcome(first, token=5, lease_s=0.0)  # whatever it is looked at, it is too late
+    wait((session,))
+    assert not session.welcomed()
+    again = server.receive(MessageType.HELLO)
+    assert (again.header.session, again.header.sequence) == (first.header.session, 2)
+    server.welcome(again, token=5)
+    wait((session,))
+    assert session.welcomed()
+    session.leave()
 
 
 def test_every_part_says_goodbye(server: Played, tmp_path: Path) -> None:
