@@ -1,11 +1,12 @@
 """Serving and learning from Atari frames on an accelerator: what GPU.md asks for, in one go.
 
     KERAS_BACKEND=jax python benchmarks/gpu.py
-    KERAS_BACKEND=jax python benchmarks/gpu.py --seconds 1 --clients 4 --rows 4 --sequences 2 --length 4   # tries it
+    KERAS_BACKEND=jax python benchmarks/gpu.py --seconds 1 --clients 4 --rows 4 --max-size 16 --sequences 2
 
-Serving: `corral bench` with the network of Mnih et al. 2015 (`nature_cnn`), 84x84x4 uint8, by STEP, in each precision
-and for each number of rows in a message. Learning: training steps of V-trace on the same network, fed from memory,
-for each number of devices. Both: serving while a learner takes half of the device's time. Prints tables.
+The second line tries it anywhere. Serving: `corral bench` with the network of Mnih et al. 2015 (`nature_cnn`),
+84x84x4 uint8, by STEP, in each precision and for each number of rows in a message. Learning: training steps of
+V-trace on the same network, fed from memory, for each number of devices. Both: serving while a learner takes half
+of the device's time. Prints tables.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def serving(options: argparse.Namespace, precision: str, rows: str) -> str:
     """A line of the table: one measurement."""
     load = {
         "request": "step", "clients": str(options.clients), "rows": rows, "max_size": str(options.max_size),
-        "processes": str(min(options.processes, options.clients)), "push_every_s": str(options.push_every_s),
+        "processes": str(min(options.processes, options.clients)),
     }  # fmt: skip
     told = {"replicas": "auto", "precision": precision}
     conditions = Conditions(MODEL, seconds=options.seconds, floors=False, serving=told)
@@ -119,7 +120,6 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--processes", type=int, default=12, help="that the clients are spread over")
     parser.add_argument("--max-size", type=int, default=1024, help="rows of a full batch")
-    parser.add_argument("--push-every-s", type=float, default=1.0, help="between two policy versions; 0: none")
     parser.add_argument("--devices", default="1", help="numbers of devices to learn on, with commas between")
     parser.add_argument("--sequences", type=int, default=64, help="in a training step")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")

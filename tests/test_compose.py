@@ -29,6 +29,7 @@ OUT_OF_REACH = (
 )
 WITHIN_REACH = "CORRAL_RUN__TARGET_RETURN=195\n"
 ENVIRONMENTS, UNROLL_LENGTH = 48, 16  # as the experiment has them
+OTHER_FILES = ("docker-compose.actors.yml", "docker-compose.secrets.yml", "docker-compose.two.yml")
 DOCKER_PAGE = (ROOT / "docs" / "docker.md").read_text()
 READ_BOOKS = """
 import json
@@ -118,7 +119,7 @@ def test_the_listed_defaults_are_the_defaults() -> None:
     listed = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env").read_text(), re.MULTILINE))
     assert listed.pop("COMPOSE_PROFILES") == "cpu"
     used: dict[str, str] = {}
-    for file in ("docker-compose.yml", "docker-compose.actors.yml", "docker-compose.secrets.yml"):
+    for file in ("docker-compose.yml", *OTHER_FILES):
         for variable, default in re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / file).read_text()):
             assert used.setdefault(variable, default) == default, f"{variable} in {file}"
     assert listed == used

@@ -20,7 +20,7 @@ from corral.launch.process import Process
 from corral.launch.processes import describe_exit, end
 from corral.launch.progress import Progress
 from corral.launch.run_trace import RunTrace
-from corral.launch.stage import Commands, LocalStage, Stage, child_command
+from corral.launch.stage import Commands, LocalStage, Stage, child_command, ends_of
 from corral.launch.summary import Outcome, conclude, learner_outcome
 from corral.launch.view import View, open_view, say
 from corral.launch.watcher import PERIOD_S, Watcher
@@ -118,7 +118,7 @@ class Run:
         try:
             self._folder = resume or make_run_folder(experiment)
             self._lock = hold(self._folder)
-            self._undo = begin(self._folder, experiment, *_ends(stage.addresses), source)
+            self._undo = begin(self._folder, experiment, *ends_of(stage.addresses), source)
             log = self._folder / LOGS / "launcher.log"
             log_to_file(log, "launcher", run=self._folder.name)
             stage.open(self._folder, self._lock.fileno())
@@ -202,7 +202,7 @@ class Run:
         if self._stage.addresses != self._asked:
             self._asked = dict(self._stage.addresses)
             self._poller.move(self._asked)
-            relocate(self._folder, *_ends(self._asked))
+            relocate(self._folder, *ends_of(self._asked))
         self._watch_logs()
 
     def _tell_of_resumption(self, view: View) -> None:
@@ -282,12 +282,6 @@ class Run:
                 end(group, lambda: self._interrupts.hurried)
         finally:
             self._stage.close()
-
-
-def _ends(addresses: Mapping[str, str]) -> tuple[list[str], str]:
-    """Where the servers, by number, and the learner say how they do, as far as that is known."""
-    servers = [address for name, address in addresses.items() if name != "learner"]
-    return servers, addresses.get("learner", "")
 
 
 def _crash(child: Process, code: int) -> str:

@@ -57,6 +57,12 @@ class Stage(Protocol):
         ...
 
 
+def ends_of(addresses: Mapping[str, str]) -> tuple[list[str], str]:
+    """Where the servers, by number, and the learner say how they do, as far as that is known."""
+    servers = [address for name, address in addresses.items() if name != "learner"]
+    return servers, addresses.get("learner", "")
+
+
 Commands: TypeAlias = Callable[[Part, Path, Path], list[str]]
 """A process of a run, the run's folder and that of its sockets, to the command that starts it."""
 

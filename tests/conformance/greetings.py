@@ -49,6 +49,8 @@ def welcome(spec: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
         "policy_version": 7,
         "cursor": 0,
         "window": 1,
+        "taken": 2,
+        "slots": 64,
     }
     return body | changes
 
@@ -92,7 +94,7 @@ def check_hello(message: Message) -> dict[str, Any]:
 
 
 def not_too_soon(first: Message, again: Message, pause_s: float = TOO_SOON_S) -> None:
-    """Raises `Failed` where something is sent again at once."""
-    if again.at - first.at < pause_s:
+    """Raises `Failed` where something was sent again at once."""
+    if again.at - first.since < pause_s:
         after = f"a {again.header.name} was sent again after {again.at - first.at:.3f} s"
         raise Failed(f"{after}; {pause_s:g} s are the least (Asking)")

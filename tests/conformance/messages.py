@@ -124,6 +124,8 @@ def granted(token: int, output: Spec) -> Welcome:
         policy_version=POLICY_VERSION,
         cursor=0,
         window=1,
+        taken=2,
+        slots=64,
     )
 
 

@@ -28,12 +28,14 @@ class Message:
 
     Attributes:
       route: where it came from, and its answer goes.
-      at: when it came, on the monotonic clock.
+      since: it came after this moment of the monotonic clock,
+      at: and before this one. A machine with too much to do may put much time between the two.
     """
 
     route: bytes
     header: Header
     frames: list[bytes]
+    since: float
     at: float
 
 
@@ -55,6 +57,7 @@ class Stage(AbstractContextManager["Stage"]):
         self._context = zmq.Context()
         self._socket = self._open(0)
         self._port = int(self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+        self._empty_at = time.monotonic()
         self._words = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
         self._client: subprocess.Popen[bytes] | None = None
 
@@ -116,12 +119,14 @@ class Stage(AbstractContextManager["Stage"]):
         return self._words.read().decode(errors="replace")[-_TOLD:]
 
     def _next(self) -> Message | None:
-        if not self._socket.poll(20):
-            return None
+        if not self._socket.poll(0):
+            self._empty_at = time.monotonic()
+            if not self._socket.poll(20):
+                return None
         route, *frames = self._socket.recv_multipart()
         if not frames[0]:
             raise WireError("an empty frame before the header: a DEALER sends none (Who speaks to whom)")
-        message = Message(route, read_header(frames[0]), frames, time.monotonic())
+        message = Message(route, read_header(frames[0]), frames, self._empty_at, time.monotonic())
         if message.header.type == HEARTBEAT:
             self.heartbeats.append(message)
             return None

@@ -3,6 +3,8 @@
 //     node examples/cartpole.js tcp://127.0.0.1:5555 [ENVIRONMENTS] [KEYS]
 //
 // The server and the learner are those of examples/cartpole.toml; they take these steps like anybody's.
+import { realpathSync } from "node:fs";
+import { pathToFileURL } from "node:url";
 import { play } from "../src/index.js";
 
 const GRAVITY = 9.8;
@@ -52,7 +54,7 @@ export class CartPole {
   }
 }
 
-if (import.meta.url === `file://${process.argv[1]}`) {
+if (process.argv[1] && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
   const [address = "tcp://127.0.0.1:5555", environments = "12", keys] = process.argv.slice(2);
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => stop.abort());

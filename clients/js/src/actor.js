@@ -5,7 +5,7 @@ import { Worker } from "node:worker_threads";
 import { Place, SHARED_BYTES } from "./heartbeat.js";
 import { readKeys } from "./keys.js";
 import { Line } from "./line.js";
-import { Type, VERSION, packControl, packHeader, packStep, readAnswer, readControl } from "./protocol.js";
+import { Type, packHeader, packHello, packStep, readAnswer, readControl } from "./protocol.js";
 
 const MAX_HOST = 64;
 const LONGEST_SILENCE_MS = 2000;
@@ -27,15 +27,14 @@ export class Actor {
   constructor(address, { environments, observation, action, environment = "", firstEnvironment = -1, keys }) {
     const curve = readKeys(keys);
     this.#line = new Line(address, curve);
-    this.#hello = {
-      role: "actor", versions: [VERSION], environments, environment, first_environment: firstEnvironment,
-      host: hostname().slice(0, MAX_HOST), epoch: 0, observation, action,
-    };
+    const host = hostname().slice(0, MAX_HOST);
+    this.#hello = { role: "actor", environments, environment, first_environment: firstEnvironment, host, observation, action };
     const shared = new SharedArrayBuffer(SHARED_BYTES);
     this.#figures = new Float64Array(shared);
     this.#tokens = new BigUint64Array(shared);
     this.#figures[Place.EVERY_MS] = 100; // until a session says more
-    this.#heartbeat = new Worker(new URL("./heartbeat.js", import.meta.url), { workerData: { address, curve, shared } });
+    const workerData = { corralHeartbeat: { address, curve, shared } };
+    this.#heartbeat = new Worker(new URL("./heartbeat.js", import.meta.url), { workerData });
     this.#beating = once(this.#heartbeat, "message");
   }
 
@@ -43,7 +42,7 @@ export class Actor {
   async join(signal) {
     await this.#beating;
     const session = randomBytes(8).readBigUInt64LE();
-    const hello = packControl({ type: Type.HELLO, session }, this.#hello);
+    const hello = packHello({ session }, this.#hello);
     this.#welcome = readControl(await this.#line.askPatiently(() => [hello], Type.WELCOME, signal));
     this.#session = BigInt(this.#welcome.session);
     this.#sequence = 0n;
@@ -64,7 +63,11 @@ export class Actor {
       throw error.code === "EXPIRED" || error.code === "DRAINING" ? new Rejoin(error.message) : error;
     });
     this.#sequence += 1n;
-    this.#count(askedAt, rows.length);
+    this.#figures[Place.ENVIRONMENT_S] += (askedAt - this.#answeredAt) / 1000;
+    this.#answeredAt = performance.now();
+    this.#figures[Place.WAIT_S] += (this.#answeredAt - askedAt) / 1000;
+    this.#figures[Place.REQUESTS] += 1;
+    this.#figures[Place.STEPS] += rows.length;
     return readAnswer(this.#welcome.output, frame, rows.length);
   }
 
@@ -73,13 +76,5 @@ export class Actor {
     await this.#heartbeat.terminate();
     if (this.#session) await this.#line.tell([packHeader({ type: Type.BYE, session: this.#session })]);
     this.#line.close();
-  }
-
-  #count(askedAt, rows) {
-    this.#figures[Place.ENVIRONMENT_S] += (askedAt - this.#answeredAt) / 1000;
-    this.#answeredAt = performance.now();
-    this.#figures[Place.WAIT_S] += (this.#answeredAt - askedAt) / 1000;
-    this.#figures[Place.REQUESTS] += 1;
-    this.#figures[Place.STEPS] += rows;
   }
 }

@@ -1,11 +1,6 @@
 import { readKeys } from "./keys.js";
 import { Line } from "./line.js";
-import { Type, VERSION, packControl, packInfer, readAnswer, readControl } from "./protocol.js";
-
-const HELLO = {
-  role: "client", versions: [VERSION], environments: 0, environment: "", first_environment: -1, host: "", epoch: 0,
-  observation: {}, action: {},
-};
+import { Type, packHello, packInfer, readAnswer, readControl } from "./protocol.js";
 
 /** Asks for a policy's outputs: no session, no memory, nothing learned from it. Questions wait for each other. */
 export class Client {
@@ -43,7 +38,7 @@ export class Client {
   }
 
   async #greet(signal) {
-    const hello = () => [packControl({ type: Type.HELLO, sequence: ++this.#sequence }, HELLO)];
+    const hello = () => [packHello({ sequence: ++this.#sequence })];
     return readControl(await this.#line.askPatiently(hello, Type.WELCOME, signal));
   }
 }

@@ -7,8 +7,8 @@ import { Type, packControl } from "./protocol.js";
 export const Place = { EVERY_MS: 0, ENVIRONMENT_S: 1, WAIT_S: 2, REQUESTS: 3, STEPS: 4, SESSION: 5 };
 export const SHARED_BYTES = 48;
 
-if (workerData?.shared) {
-  const { address, curve, shared } = workerData;
+if (workerData?.corralHeartbeat) {
+  const { address, curve, shared } = workerData.corralHeartbeat;
   const line = new Line(address, curve);
   const figures = new Float64Array(shared);
   const tokens = new BigUint64Array(shared);

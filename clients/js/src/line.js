@@ -4,6 +4,7 @@ import { Dealer } from "zeromq";
 import { ServerError, Type, VERSION, readControl, readHeader } from "./protocol.js";
 
 const RESEND_MS = 2000;
+const LATER = ["NOT_READY", "BUSY", "DRAINING"];
 const NOT_READY_MS = 50;
 const BUSY_MS = [20, 1000];
 const MAX_FRAME_BYTES = 2 ** 30;
@@ -36,8 +37,9 @@ export class Line {
       signal?.throwIfAborted();
       if (!(await this.tell(frames))) continue;
       const until = performance.now() + RESEND_MS;
-      for (let frame; (frame = await this.#receive(until)); ) {
-        const header = readHeader(frame);
+      for (let left; (left = until - performance.now()) > 0; ) {
+        const frame = await this.#receive(left);
+        const header = frame && readHeader(frame);
         if (header?.type === Type.ERROR && answers(header, asked)) throw readError(frame);
         if (header?.type === wanted && header.version === VERSION && answers(header, asked)) return frame;
       }
@@ -50,11 +52,9 @@ export class Line {
       try {
         return await this.ask(frames(), wanted, signal);
       } catch (error) {
-        if (error.code === "NOT_READY" || error.code === "DRAINING") await sleep(NOT_READY_MS);
-        else if (error.code === "BUSY") {
-          await sleep(busy * (0.5 + Math.random() / 2));
-          busy = Math.min(2 * busy, BUSY_MS[1]);
-        } else throw error;
+        if (!LATER.includes(error.code)) throw error;
+        await sleep(error.code === "BUSY" ? busy * (0.5 + Math.random() / 2) : NOT_READY_MS);
+        if (error.code === "BUSY") busy = Math.min(2 * busy, BUSY_MS[1]);
       }
     }
   }
@@ -63,8 +63,9 @@ export class Line {
     this.#socket.close();
   }
 
-  #receive(until) {
-    this.#socket.receiveTimeout = Math.max(0, Math.ceil(until - performance.now()));
+  // May give up early: the loop's clock, and so its timers, are late by as long as an environment has computed.
+  #receive(milliseconds) {
+    this.#socket.receiveTimeout = Math.ceil(milliseconds);
     return this.#socket.receive().then(([frame]) => frame, unlessLate);
   }
 }

@@ -50,6 +50,15 @@ export function packControl(header, body) {
   return Buffer.concat([packHeader(header), encode(body, { useBigInt64: true })]);
 }
 
+/** HELLO with these fields; the others are a client's. */
+export function packHello(header, fields) {
+  const others = {
+    role: "client", versions: [VERSION], environments: 0, environment: "", first_environment: -1, host: "", epoch: 0,
+    observation: {}, action: {},
+  };
+  return packControl({ type: Type.HELLO, ...header }, { ...others, ...fields });
+}
+
 /** The map behind a header. Its integers that were packed in eight bytes are BigInts. */
 export function readControl(frame) {
   if (frame.length > MAX_CONTROL_BYTES) throw new RangeError(`a control message of ${frame.length} bytes`);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 
 from tests.conformance.actors import Actors
@@ -62,15 +61,16 @@ def restart(stage: Stage) -> None:
 @scenario
 def slow_environment(stage: Stage) -> None:
     """An environment that takes half as long again as the lease: HEARTBEATs keep the session (Lease; Bodies)."""
-    lease_s = 1.0
-    stage.start("play", 2, slow_ms=1500)
+    lease_s = 1.6
+    stage.start("play", 2, slow_ms=2400)
     actors = Actors(stage, lease_s)
     actors.joined()
     actors.steps(1)
     answered = time.monotonic()
     step = actors.stepped()
-    signs = [answered, *(each.at for each in stage.heartbeats if each.at > answered), step.at]
-    gap = max(later - earlier for earlier, later in itertools.pairwise(signs))
+    signs = [each for each in stage.heartbeats if each.at > answered] + [step]
+    earlier = [answered, *(each.at for each in signs)]
+    gap = max(sign.since - before for sign, before in zip(signs, earlier, strict=False))
     if gap > lease_s:
         raise Failed(f"no sign of life for {gap:.2f} s, where the lease is {lease_s} s (Lease)")
     for beat in stage.heartbeats:

@@ -59,6 +59,6 @@ def strays(hello: Message, step: Message) -> list[Message]:
         (hello.header.session, header.sequence),
     ]
     return [
-        Message(step.route, Header(header.type, header.rows, 0, session, sequence % 2**64), [], step.at)
+        Message(step.route, Header(header.type, header.rows, 0, session, sequence % 2**64), [], step.since, step.at)
         for session, sequence in numbers
     ]
