@@ -161,6 +161,8 @@ class RayStage:
             except RayError as error:
                 if self._closed.is_set():
                     return
+                # Nobody can be asked to stop any more, and so nobody is waited for.
+                self._picture = replace(self._picture, seats={})
                 self._lost = str(error).splitlines()[0]
                 return
 
