@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corral.cli.options import RunFolder
+from corral.cli.options import Policy, RunFolder
 from corral.cli.progress import PATIENCE_S, progress
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: RunFolder,
+    policy: Policy = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Seeds the environments, apart from those of any training.")] = 0,
     video: Annotated[
@@ -39,11 +40,13 @@ def evaluate(
     from corral.launch.experiment import load_experiment
     from corral.launch.film import check_film
     from corral.launch.folder import experiment_file
+    from corral.launch.policies import policy_folder
     from corral.launch.policy import load_policy, policy_file
     from corral.launch.quiet import import_keras
     from corral.launch.threads import choose_threads_for_file
     from corral.launch.view import say
 
+    run = policy_folder(run, policy)
     file = policy_file(run)
     if video is not None:
         check_film(video)

@@ -6,28 +6,29 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from corral.launch.cast import Part, cast, server_addresses
+from corral.launch.cast import Part, cast
 from corral.launch.clock import process_started
 from corral.launch.errors import USER_ERROR
-from corral.launch.evaluations import Evaluations
 from corral.launch.experiment import Experiment
-from corral.launch.folder import LOGS, RESULT, begin, hold, make_run_folder
+from corral.launch.folder import LOGS, RESULT, hold, make_run_folder
 from corral.launch.interrupts import Interrupts
 from corral.launch.lifeline import grace_of
 from corral.launch.log_watch import LogWatch
 from corral.launch.logs import log_to_file
-from corral.launch.poller import Fetch, StatusPoller
+from corral.launch.policies import members
+from corral.launch.poller import Fetch
 from corral.launch.processes import Child, describe_exit, end
 from corral.launch.progress import Goal, Progress
 from corral.launch.run_trace import RunTrace
 from corral.launch.sockets import local_addresses, make_socket_folder
+from corral.launch.standing import Standing
 from corral.launch.summary import Outcome, conclude, learner_outcome
 from corral.launch.view import View, open_view, say
 from corral.launch.watcher import PERIOD_S, Watcher
-from corral.telemetry.verdict import Judge
 
 _PATIENCE_S = 0.02
 """Seconds between two looks at the processes."""
@@ -73,7 +74,8 @@ Commands = Callable[[Part, Path, Path], list[str]]
 def child_command(part: Part, run_folder: Path, socket_folder: Path) -> list[str]:
     """The command of one process of a run."""
     folders = [str(run_folder), str(socket_folder)]
-    return [sys.executable, "-m", "corral.launch.child", part.role, *folders, str(part.number)]
+    which = [str(part.number), *([part.policy] if part.policy else [])]
+    return [sys.executable, "-m", "corral.launch.child", part.role, *folders, *which]
 
 
 def run_locally(
@@ -135,32 +137,37 @@ class LocalRun:
         self._experiment = experiment
         self._companion = companion
         self._interrupts = interrupts
-        self._judge = Judge()
-        self._steps_before: int | None = None
-        self._sockets = make_socket_folder()
+        self._sockets = make_socket_folder(experiment.policies)
         try:
             local = local_addresses(experiment, self._sockets)
             self._folder = resume or make_run_folder(experiment)
             self._lock = hold(self._folder)
-            self._undo = begin(
-                self._folder, experiment, server_addresses(local), local.learner.unrolls_address, source
-            )
+            self._cast = cast(local)
+            self._standings = [Standing(each, self._folder, self._cast, fetch) for each in members(local)]
+            self._undo = self._begin(source)
             log = self._folder / LOGS / "launcher.log"
             log_to_file(log, "launcher", run=self._folder.name)
         except BaseException:
             shutil.rmtree(self._sockets, ignore_errors=True)
             raise
-        self._cast = cast(local)
         self._children = self._make_children(commands)
-        self._evaluations = Evaluations(self._folder)
         logs = {"launcher": log} | {name: child.log for name, child in self._children.items()}
         self._logs = {name: LogWatch(path) for name, path in logs.items()}
         self._trace = RunTrace(self._folder, trace_s)
-        self._servers = tuple(part.name for part in self._cast if part.role == "server")
         self._left: set[str] = set()
-        several = self._servers if len(self._servers) > 1 else ()
-        addresses = {part.name: part.address for part in self._cast if part.address}
-        self._poller = StatusPoller(addresses, fetch, servers=several)
+
+    @property
+    def _target(self) -> Standing:
+        """The policy whose target ends the run; the only one where there are not several."""
+        return self._standings[0]
+
+    def _begin(self, source: Path | None) -> list[Callable[[], None]]:
+        """Write down that the run begins; what makes that undone."""
+        undo = [self._target.begin(self._folder, self._experiment, source)]
+        if self._experiment.policies:
+            for standing, as_written in zip(self._standings, members(self._experiment), strict=True):
+                undo.append(standing.begin(standing.folder, as_written.experiment))
+        return undo
 
     def run(self, summary: Path | None, plain: bool) -> int:
         """See `run_locally`."""
@@ -170,7 +177,8 @@ class LocalRun:
             for child in self._children.values():
                 child.start()
             if self._companion is not None:
-                self._companion.begin(self._folder, self._children, self._poller.figures, watcher.view.note)
+                figures = self._target.poller.figures
+                self._companion.begin(self._folder, self._children, figures, watcher.view.note)
             outcome = self._watch(watcher)
             progress = self._final_progress()
         finally:
@@ -180,8 +188,12 @@ class LocalRun:
                 say(text)
         watcher.end(progress)
         if outcome.code == USER_ERROR:
-            self._undo()
-        return conclude(self._folder, progress, outcome, summary)
+            for undo in self._undo:
+                undo()
+        others = {
+            each.member.name: (each.folder, each.end(progress)) for each in self._standings if each.member.name
+        }
+        return conclude(self._folder, progress, outcome, summary, others)
 
     def _make_children(self, commands: Commands) -> dict[str, Child]:
         return {
@@ -197,7 +209,8 @@ class LocalRun:
 
     def _watch(self, watcher: Watcher) -> Outcome:
         """Keep the processes going and show it, until the run ends one way or another."""
-        self._poller.start()
+        for standing in self._standings:
+            standing.poller.start()
         due = 0.0
         while True:
             if self._interrupts.number:
@@ -210,23 +223,15 @@ class LocalRun:
             if self._companion is not None and self._companion.look():
                 return Outcome(0, "finished")
             if time.monotonic() >= due:
-                self._tell_of_resumption(watcher.view)
+                for text in [text for standing in self._standings for text in standing.news()]:
+                    watcher.view.note(text)
                 progress = self._progress(time.monotonic() - process_started())
                 watcher.tell(progress)
                 if text := self._trace.look(self._children, progress):
                     watcher.view.note(text)
                 self._show_errors(watcher.view)
-                for text in self._evaluations.news():
-                    watcher.view.note(text)
                 due = time.monotonic() + PERIOD_S
             time.sleep(_PATIENCE_S)
-
-    def _tell_of_resumption(self, view: View) -> None:
-        """Say once from where an earlier life is gone on with."""
-        if self._steps_before is None and (
-            steps := self._poller.figures.get("learner", {}).get("env_steps_before")
-        ):
-            view.note(f"going on from {steps:,} steps")
 
     def _show_errors(self, view: View) -> None:
         """Show what processes logged as errors, and went on after."""
@@ -239,11 +244,14 @@ class LocalRun:
         code = child.poll()
         if code is None:
             return None
-        # It leaves no result where the disk is full, and only a learner that has ended well exits with 0.
-        if child.name == "learner" and (code == 0 or (code == 1 and (self._folder / RESULT).exists())):
-            return learner_outcome(code, self._experiment.run, self._folder)
-        if child.name in self._servers and code == 0:
-            return self._drained(child, view)
+        for standing in self._standings:
+            # It leaves no result where the disk is full, and only a learner that has ended well exits with 0.
+            if child.name == standing.learner and (
+                code == 0 or (code == 1 and (standing.folder / RESULT).exists())
+            ):
+                return learner_outcome(code, standing.member.experiment.run, standing.folder)
+            if child.name in standing.servers and code == 0:
+                return self._drained(child, standing, view)
         if code == USER_ERROR:
             return Outcome(USER_ERROR, "failed", _told(child) or _crash(child, code))
         words = child.last_words() if code >= 0 else ""
@@ -253,46 +261,45 @@ class LocalRun:
         view.note(f"{child.name} ended ({describe_exit(code)}) and was started again; see {child.log}{last}")
         return None
 
-    def _drained(self, server: Child, view: View) -> Outcome | None:
-        """An operator told a server to drain, and it has left: the run goes on with the others."""
+    def _drained(self, server: Child, standing: Standing, view: View) -> Outcome | None:
+        """An operator told a server to drain, and it has left: the run goes on with the policy's others."""
         if server.name not in self._left:
             self._left.add(server.name)
-            if len(self._left) < len(self._servers):
+            if not self._left.issuperset(standing.servers):
                 view.note(f"{server.name} was told to drain, and has left; the others go on")
-        return Outcome(0, "stopped") if len(self._left) == len(self._servers) else None
+        return Outcome(0, "stopped") if self._left.issuperset(standing.servers) else None
 
     def _progress(self, elapsed_s: float) -> Progress:
-        figures = self._poller.figures
-        learner = figures.get("learner", {})
-        if self._steps_before is None and "env_steps_before" in learner:
-            # Those of our first learner: what comes after is done in our time, by whichever.
-            self._steps_before = int(learner["env_steps_before"])
-        run, before = self._experiment.run, self._steps_before or 0
+        """How the run stands: how its target does, and a few words of every other policy."""
         restarts = sum(child.restarts for child in self._children.values())
         goal = self._companion.goal() if self._companion is not None else None
-        server = figures.get("server", {})
-        verdict = self._judge.hear(server, learner)
-        return Progress(run, elapsed_s, server, learner, before, restarts, verdict, goal)
+        for other in self._standings[1:]:
+            other.tell(other.progress(elapsed_s))
+        progress = self._target.progress(elapsed_s, restarts, goal)
+        self._target.tell(progress)
+        return replace(progress, others=tuple(other.words() for other in self._standings[1:]))
 
     def _final_progress(self) -> Progress:
         """How the run stands at its end: the servers still know, but not for long."""
         elapsed = time.monotonic() - process_started()
-        self._poller.stop()
-        trained = (self._folder / RESULT).exists() or "server" in self._poller.figures
-        for name in self._servers:
-            if trained and self._children[name].alive:
-                self._poller.ask(name, 1.0)
+        for standing in self._standings:
+            standing.poller.stop()
+            if any(self._children[name].alive for name in standing.servers):
+                standing.ask_again()
         return self._progress(elapsed)
 
     def _end(self) -> None:
-        """End every process: actors first, then the servers, which bring the learner what is complete, then it."""
-        self._poller.stop()
+        """End every process: actors first, then servers, which bring learners what is complete, then these."""
+        for standing in self._standings:
+            standing.poller.stop()
         if self._companion is not None:
             self._companion.end()
-        learner, servers = self._children["learner"], [self._children[name] for name in self._servers]
-        actors = [child for child in self._children.values() if child not in (learner, *servers)]
-        # Without a learner there is nothing to save, and so no order to keep.
-        groups = [actors, servers, [learner]] if learner.alive else [[*actors, learner, *servers]]
+        by_role: dict[str, list[Child]] = {"actor": [], "server": [], "learner": []}
+        for part in self._cast:
+            by_role["actor" if part.role == "evaluator" else part.role].append(self._children[part.name])
+        groups = list(by_role.values())
+        if not any(learner.alive for learner in by_role["learner"]):
+            groups = [[child for group in groups for child in group]]  # nothing to save, and so no order to keep
         for group in groups:
             end(group, lambda: self._interrupts.hurried)
         shutil.rmtree(self._sockets, ignore_errors=True)
