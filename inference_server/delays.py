@@ -7,13 +7,29 @@ from typing import NamedTuple
 
 import numpy as np
 
+from inference_server.batcher import Reason
+
 
 class Moment(NamedTuple):
-    """When the computing thread was free last, and when the learner's latest block began and ended."""
+    """When the engine was free last, and when the learner's latest block began and ended."""
 
     free_at: float
     blocked_from: float
     blocked_to: float
+
+
+class Departure(NamedTuple):
+    """How a batch left.
+
+    Attributes:
+      reason: why.
+      began: when it began to be computed.
+      moment: what held it up is judged by this.
+    """
+
+    reason: Reason
+    began: float
+    moment: Moment
 
 
 class Delays:
@@ -83,7 +99,7 @@ class Delays:
         self.engine_s += float((now - arrived - learner - gather).sum())
 
     def engine_is_free(self, now: float) -> None:
-        """From now on, until it computes again: whatever it computed."""
+        """From now on, until it computes as much as it can again: whatever it computed."""
         self._free_at = now
 
     def learner_s(self, waiting: int) -> float:

@@ -1,33 +1,43 @@
-"""The engine: compiled, warmed, padded batches, and two replicas between which weights flip. Knows no actors."""
+"""The engine: compiled, warmed, padded batches on one or several replicas, and the weights that they flip between.
+Knows no actors."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
 
 from corral.agents import Agent, load_backend
-from corral.protocol import Spec
+from corral.agents.settings import Count, Precision
+from corral.protocol import ErrorCode, ProtocolError, Spec
 from corral.telemetry import Histogram
 from corral.telemetry.catalogue import SECONDS
 from corral.telemetry.tracer import span
-
-Leaves = dict[str, np.ndarray]
+from inference_server.replica import Inputs, Leaves, Replica, Task, Worker
 
 
 class Engine:
-    """An agent's `act`, compiled for every bucket, on the replica whose weights are in use.
+    """An agent's `act`, compiled for every bucket, on replicas that act with the same policy version.
 
-    Two threads meet here: the server's calls `act` and `flip`, the weight intake's calls `offer`. The replica
-    that acts is never written to; `offer` loads the other one and `flip` swaps them between two batches.
+    Two threads meet here: the server's begins tasks, collects them and calls `flip`; the weight intake's calls
+    `offer`. Each replica has two sets of weights. The set that acts is never written to; `offer` loads the others
+    and `flip` has all that begins from then on act with them. A batch under way ends on what it began with, so an
+    environment, of which one request is answered at a time, never sees a version go backwards.
+
+    With one replica a task is computed where it is begun, which is faster than any hand-over. Several have a
+    thread each.
 
     Args:
       agent: whose `act` is compiled.
       buckets: batch sizes to compile, ascending.
-      learns: whether weights are pushed. Without a learner one replica is enough, and it is ready as built.
+      learns: whether weights are pushed. Without a learner one set is enough, and it is ready as built.
+      replicas: how many; "auto" has one on every accelerator.
+      precision: what they compute in.
+      wake: called, from any thread, when a task can be collected.
       clock: seconds, monotonic.
 
     Attributes:
@@ -36,6 +46,9 @@ class Engine:
       taken_up: clock reading of their flip.
       swap_s: seconds from loaded weights to their flip.
       recompiles: compilations since it was warm.
+
+    Raises:
+      PrecisionError: the agent cannot act in this precision; or else `warm` says so.
     """
 
     def __init__(
@@ -44,14 +57,19 @@ class Engine:
         buckets: Sequence[int],
         *,
         learns: bool,
+        replicas: Count = 1,
+        precision: Precision = "float32",
+        wake: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        compiled = load_backend().CompiledAct
         self.agent = agent
         self.buckets = tuple(buckets)
-        self._replicas = [compiled(agent, self.buckets)]
-        if learns:
-            self._replicas.append(compiled(agent, self.buckets, clone=True))
+        self._wake = wake
+        self._done: SimpleQueue[tuple[Replica, Task]] = SimpleQueue()
+        self.replicas = _replicas(agent, self.buckets, 2 if learns else 1, replicas, precision)
+        self._free = list(reversed(self.replicas))
+        workers = [Worker(replica, self._notice) for replica in self.replicas] if len(self.replicas) > 1 else []
+        self._workers = dict(enumerate(workers))
         self._active = 0
         self._lock = threading.Lock()
         self._flipped = threading.Event()
@@ -66,28 +84,32 @@ class Engine:
         self.version = 0
         self.ready = not learns
         self.use_buckets(self.buckets)
+        for worker in workers:
+            worker.start()
 
     @property
     def weight_spec(self) -> Spec:
         """The tensors of a policy version, by name."""
-        return self._replicas[0].weight_spec
+        spec: Spec = self.replicas[0].sets[0].weight_spec
+        return spec
 
     @property
     def traces(self) -> int:
         """How often anything was compiled; flat once warm."""
-        return sum(replica.traces for replica in self._replicas)
+        return sum(each.traces for replica in self.replicas for each in replica.sets)
 
     @property
     def recompiles(self) -> int:
         return self.traces - self._traces_when_warm
 
     def warm(self, progress: Callable[[int, int], Any] = lambda done, total: None) -> None:
-        """Compile and run every bucket of every replica once; `progress(done, total)` after each."""
-        total = len(self._replicas) * len(self.buckets)
+        """Compile and run every bucket of every set of weights once; `progress(done, total)` after each."""
+        sets = [each for replica in self.replicas for each in replica.sets]
+        total = len(sets) * len(self.buckets)
         done = 0
-        for replica in self._replicas:
+        for each in sets:
             for bucket in self.buckets:
-                replica.warm_bucket(bucket)
+                each.warm_bucket(bucket)
                 done += 1
                 progress(done, total)
         self._traces_when_warm = self.traces
@@ -102,7 +124,43 @@ class Engine:
         """The bucket that `rows` rows are padded to."""
         return self._padded[rows]
 
-    @span("compute", lambda result, engine, rows, *_: {"rows": rows, "padded": engine.padded(rows)})
+    @property
+    def is_free(self) -> bool:
+        """Whether a task can be begun."""
+        return bool(self._free)
+
+    @property
+    def under_way(self) -> int:
+        """Tasks that were begun and not collected yet."""
+        return len(self.replicas) - len(self._free)
+
+    def begin(self, task: Task) -> bool:
+        """Have a task computed by a replica that is free, with the policy version of now. Whether that is done: by
+        the only replica it is, here and now; one of several does it beside, and `collect` finishes it."""
+        if not self._workers:
+            self.run(task)
+            return True
+        replica = self._take(task)
+        self._workers[replica.number].submit(task, self._padded[task.rows])
+        return False
+
+    def collect(self, timeout_s: float = 0.0) -> None:
+        """Finish the tasks that were begun and are done; with a timeout, wait so long until one is."""
+        done = self._done
+        if timeout_s and done.empty() and self.under_way:
+            try:
+                self._put_back(*done.get(timeout=timeout_s))
+            except Empty:
+                return
+        while not done.empty():
+            self._put_back(*done.get())
+
+    def run(self, task: Task) -> None:
+        """Compute a task here and now; a replica has to be free. Nobody finishes it."""
+        replica = self._take(task)
+        replica.run(task, self._padded[task.rows])
+        self._free.append(replica)
+
     def act(
         self,
         rows: int,
@@ -112,26 +170,32 @@ class Engine:
         noise: np.ndarray,
         explore: np.ndarray,
     ) -> tuple[Leaves, Leaves]:
-        """What the agent does for the first `rows` rows of the arrays.
+        """What the agent does for the first `rows` rows of the arrays, here and now.
 
         Every array is as long as the largest bucket; what lies behind `rows` is padding, whatever it holds.
 
         Returns:
           outputs and next recurrent state, leaf -> `[rows, ...]`.
         """
-        bucket = self.padded(rows)
-        outputs, next_state = self._replicas[self._active](
-            bucket,
-            {name: leaf[:bucket] for name, leaf in observation.items()},
-            {name: leaf[:bucket] for name, leaf in state.items()},
-            first[:bucket],
-            noise[:bucket],
-            explore[:bucket],
-        )
-        return (
-            {name: leaf[:rows] for name, leaf in outputs.items()},
-            {name: leaf[:rows] for name, leaf in next_state.items()},
-        )
+        task = Task(rows, Inputs(observation, state, first, noise, explore), lambda task: None)
+        self.run(task)
+        if task.error is not None:
+            raise task.error
+        return task.outputs, task.state
+
+    def _take(self, task: Task) -> Replica:
+        replica = self._free.pop()
+        replica.take(self._active)
+        task.version = self.version
+        return replica
+
+    def _put_back(self, replica: Replica, task: Task) -> None:
+        self._free.append(replica)
+        task.finish(task)
+
+    def _notice(self, replica: Replica, task: Task) -> None:
+        self._done.put((replica, task))
+        self._wake()
 
     def offer(
         self,
@@ -141,22 +205,26 @@ class Engine:
         wake: Callable[[], None],
         timeout_s: float,
     ) -> bool:
-        """Load verified weights into the standby replica and wait until the acting thread has flipped to them.
+        """Load verified weights into the sets that stand by, and wait until the acting thread has flipped to them.
 
         Args:
-          epoch, version: what they are from now on.
+          epoch, version: what they are from then on.
           weights: a tensor for every name of `weight_spec`.
           wake: makes the acting thread call `flip` soon.
           timeout_s: how long it may take.
 
         Returns:
           whether the flip happened within `timeout_s` and before `close`; if not, the weights are withdrawn.
+
+        Raises:
+          ProtocolError: WEIGHTS: they have no room in the precision of the replicas.
         """
         with self._lock:
             if self._closed:
                 return False
             self._flipped.clear()
-        self._load(weights)
+        if not self._load(weights, timeout_s):
+            return False
         with self._lock:
             self._offered, self._offered_at = (epoch, version), self._clock()
             if self._closed:
@@ -168,14 +236,19 @@ class Engine:
         return taken
 
     @span("load weights")
-    def _load(self, weights: Mapping[str, np.ndarray]) -> None:
-        self._replicas[1 - self._active].load(weights)
+    def _load(self, weights: Mapping[str, np.ndarray], timeout_s: float) -> bool:
+        try:
+            return all(replica.load(1 - self._active, weights, timeout_s) for replica in self.replicas)
+        except ValueError as error:
+            raise ProtocolError(ErrorCode.WEIGHTS, str(error)) from error
 
     def close(self) -> None:
-        """Nobody will flip any more: let go whoever waits in `offer`."""
+        """Nobody will flip or begin anything any more: let go whoever waits in `offer`, and end the threads."""
         with self._lock:
             self._closed = True
             self._flipped.set()
+        for worker in self._workers.values():
+            worker.stop()
 
     def flip(self) -> bool:
         """Take up offered weights, if any; called between two batches. Whether there were any."""
@@ -194,3 +267,18 @@ class Engine:
             self.swap_s.observe(self.taken_up - self._offered_at)
         self._flipped.set()
         return True
+
+
+def _replicas(agent: Agent, buckets: Sequence[int], sets: int, count: Count, precision: Precision) -> list[Replica]:
+    """The replicas, each with so many sets of weights, on the devices that there are."""
+    backend = load_backend()
+    devices = backend.acting_devices(count)
+
+    def compiled(replica: int, number: int) -> Any:
+        if replica == 0:  # on the device where the agent's own variables are, which serve for one set
+            return backend.CompiledAct(agent, buckets, clone=number > 0, precision=precision)
+        return backend.CompiledAct(agent, buckets, clone=True, device=devices[replica], precision=precision)
+
+    return [
+        Replica(replica, [compiled(replica, number) for number in range(sets)]) for replica in range(len(devices))
+    ]

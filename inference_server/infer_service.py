@@ -11,15 +11,16 @@ from corral.telemetry.tracer import span
 from inference_server.answers import Answers
 from inference_server.batch import Batch, Request
 from inference_server.batcher import Reason
-from inference_server.engine import Engine, Leaves
+from inference_server.engine import Engine
 from inference_server.frontend import Frontend
+from inference_server.replica import Inputs, Task
 from inference_server.screen import Screen
 from inference_server.service import Service, leaving
 from inference_server.settings import BatchingSettings
 from inference_server.stats import Stats
 
 
-class InferService(Service[Leaves]):
+class InferService(Service):
     """Answers INFER with what the agent does greedily, from its initial recurrent state."""
 
     def __init__(
@@ -70,23 +71,22 @@ class InferService(Service[Leaves]):
 
     def due(self) -> Reason | None:
         """Why the first batch should leave now, or None."""
+        if not self._engine.is_free:
+            return None
         # Who else might ask is unknown: clients come and go without a word.
         return self._queue.reason(live=0)
 
     def wait_s(self) -> float | None:
         """Seconds until `due` changes by time alone."""
-        return self._queue.batcher.wait_s()
+        return self._queue.batcher.wait_s() if self._engine.is_free else None
 
-    @span("act")
-    def _act(self, batch: Batch) -> Leaves:
-        outputs, _ = self._engine.act(
-            batch.rows, batch.observation, self._state, self._first, self._noise, self._greedy
-        )
-        return outputs
+    def _gather(self, batch: Batch) -> Inputs:
+        # The same for every batch, and nobody writes to it.
+        return Inputs(batch.observation, self._state, self._first, self._noise, self._greedy)
 
     @span("deliver")
-    def _deliver(self, batch: Batch, result: Leaves) -> None:
-        answers = Answers(MessageType.OUTPUTS, result, list(self._spec.outputs), self._engine.version)
+    def _deliver(self, batch: Batch, task: Task) -> None:
+        answers = Answers(MessageType.OUTPUTS, task.outputs, list(self._spec.outputs), task.version)
         for request in batch.requests:
             frame = answers.cut(0, request.sequence, request.start, request.stop)
             self._frontend.send(request.routing, frame)

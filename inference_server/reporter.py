@@ -66,6 +66,9 @@ class Reporter:
         return {
             **self._stats.samples(),
             "inference_recompiles_total": engine.recompiles,
+            "inference_replica_busy_seconds_total": {
+                str(replica.number): replica.busy_s for replica in engine.replicas
+            },
             "weights_version": engine.version,
             "weights_age_seconds": self._clock() - engine.taken_up,
             "weights_swap_seconds": engine.swap_s.snapshot(),
@@ -96,6 +99,7 @@ class Reporter:
             "max_size": batching.max_size,
             "buckets": list(batching.bucket_sizes()),
             "compiled_sizes": list(engine.buckets),
+            "replica_busy_s": [replica.busy_s for replica in engine.replicas],
             "policy_version": engine.version,
             "epoch": engine.epoch,
             "actors": len(self._sessions),

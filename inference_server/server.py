@@ -103,6 +103,7 @@ class InferenceServer:
     Raises:
       AddressError: the address cannot be listened on.
       KeysError: the keys cannot be used.
+      PrecisionError: the agent cannot act in the precision that is wanted; or else `warm` says so.
     """
 
     def __init__(
@@ -134,7 +135,10 @@ class InferenceServer:
         self._gate = Gate(keys, Role.SERVER) if keys else None
         self._frontend = Frontend(self._context, settings.address, insecure=settings.insecure, gate=self._gate)
         self.address = self._frontend.address
-        self._engine = Engine(build(), settings.batching.bucket_sizes(), learns=learner is not None, clock=clock)
+        self._engine = Engine(
+            build(), settings.batching.bucket_sizes(), learns=learner is not None, replicas=settings.replicas,
+            precision=settings.precision, wake=self._waker.wake, clock=clock,
+        )  # fmt: skip
         self._spec = spec = self._engine.agent.spec
         self._slots = Slots(settings.max_environments, spec.state, seed, self._engine.agent.exploration)
         first = number * settings.max_environments
@@ -209,6 +213,7 @@ class InferenceServer:
             while not self._stopping:
                 self._wait()
                 self._engine.flip()
+                self._engine.collect()
                 self._receive_some()
                 self._dispatch()
                 self._keep_house()

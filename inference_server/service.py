@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from functools import partial
 
 from corral.protocol import ErrorCode, ProtocolError
 from corral.telemetry.tracer import span
 from inference_server.batch import Batch, BatchQueue, Request
 from inference_server.batcher import Batcher, Reason
+from inference_server.delays import Departure
 from inference_server.engine import Engine
 from inference_server.frontend import Frontend
+from inference_server.replica import Inputs, Task
 from inference_server.screen import Screen
 from inference_server.settings import BatchingSettings
 from inference_server.stats import Stats
 
 log = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
 
 
 def leaving() -> ProtocolError:
@@ -26,8 +26,13 @@ def leaving() -> ProtocolError:
     return ProtocolError(ErrorCode.DRAINING, "this server is about to leave: ask again, until another one is here")
 
 
-class Service(Generic[Result]):
-    """Batches of one kind of request. Subclasses receive them, act, deliver what came of it, and tell a failure."""
+DRAIN_LOOK_S = 0.1
+"""Seconds between two looks, while it drains, at what is under way."""
+
+
+class Service:
+    """Batches of one kind of request. Subclasses receive them, gather what a model takes, deliver what came of it,
+    and tell a failure."""
 
     def __init__(
         self,
@@ -46,6 +51,8 @@ class Service(Generic[Result]):
         self._screen = screen if screen.names else None
         self._queue = BatchQueue(Batcher(settings, clock), self._spec.observation)
         self._draining = False
+        self._under_way = 0  # batches
+        self._requests_under_way = 0
 
     def configure(self, settings: BatchingSettings) -> None:
         """Batch by these settings from now on."""
@@ -69,25 +76,75 @@ class Service(Generic[Result]):
     def drain(self) -> None:
         """Answer all that waits, whatever it waits for, and take in nothing more."""
         self._draining = True
-        while self._queue.batcher.requests:
-            self.run(Reason.IDLE)
+        while self._queue.batcher.requests or self._under_way:
+            if self._queue.batcher.requests and self._engine.is_free:
+                self.run(Reason.IDLE)
+            else:
+                self._engine.collect(DRAIN_LOOK_S)
 
     @span("batch", lambda rows, service, reason: {"rows": rows, "reason": reason}, work=True)
     def run(self, reason: Reason) -> int:
-        """Compute the first batch and answer it; its rows."""
+        """Have the first batch computed; its rows. The engine has to be free."""
         batch = self._queue.take()
         if self._screen is not None and not self._screen.is_clean(batch):
             self._leave_out(batch, self._screen.refusals(batch))
         self._inspect(batch)
         rows = batch.rows
         if rows:
-            began = self._clock()
-            self._compute(batch)
-            self._queue.batcher.computed(batch.rows, self._clock() - began)
-            padded_to = self._engine.padded(batch.rows)
-            self._stats.batch_left(batch, reason, padded_to, began, gathers=self._queue.batcher.timeout_us > 0)
-        self._queue.recycle(batch)
+            departure = Departure(reason, self._clock(), self._stats.delays.moment)
+            self._under_way += 1
+            self._requests_under_way += len(batch.requests)
+            task = self._act(batch, departure)
+            if task is not None:
+                self._arrive(batch, departure, task)
+        else:
+            self._queue.recycle(batch)
         return rows
+
+    @span("act")
+    def _act(self, batch: Batch, departure: Departure) -> Task | None:
+        """Have a batch computed; what came of it, where one replica has done that here and now."""
+        task = Task(batch.rows, self._gather(batch), partial(self._arrive, batch, departure))
+        return task if self._engine.begin(task) else None
+
+    def _arrive(self, batch: Batch, departure: Departure, task: Task) -> None:
+        """A batch is computed: answer it."""
+        all_were_busy = self._engine.under_way == len(self._engine.replicas) - 1
+        self._under_way -= 1
+        self._requests_under_way -= len(batch.requests)
+        self._conclude(batch, task)
+        now = self._clock()
+        self._queue.batcher.computed(batch.rows, now - departure.began)
+        self._stats.batch_left(
+            batch,
+            departure,
+            self._engine.padded(batch.rows),
+            now,
+            gathers=self._queue.batcher.timeout_us > 0,
+            frees=all_were_busy,
+        )
+        self._give_back(task.inputs)
+        self._queue.recycle(batch)
+
+    def _conclude(self, batch: Batch, task: Task) -> None:
+        """Answer a batch, or, where the model failed on it, each of its requests by itself."""
+        if task.error is None:
+            self._deliver(batch, task)
+            return
+        # A model that fails on its input costs that request its answer, neither others nor the server.
+        log.error("the model failed on a batch of %d rows", batch.rows, exc_info=task.error)
+        if len(batch.requests) > 1:
+            for part in batch.split():
+                again = Task(part.rows, self._gather(part), lambda task: None)
+                self._engine.run(again)
+                self._conclude(part, again)
+                self._give_back(again.inputs)
+        else:
+            error = task.error
+            failure = ProtocolError(ErrorCode.INTERNAL, f"the model failed: {type(error).__name__}: {error}")
+            self._stats.error(failure.code, failure.text)
+            self._fail(batch.requests[0], failure)
+        batch.wipe()
 
     def _inspect(self, batch: Batch) -> None:
         """Refuse what cannot be computed, and leave it out of the batch."""
@@ -103,31 +160,17 @@ class Service(Generic[Result]):
         """Answer a request that cannot be computed."""
         raise NotImplementedError
 
-    def _act(self, batch: Batch) -> Result:
-        """What the model makes of a batch. Leaves no trace where it raises."""
+    def _gather(self, batch: Batch) -> Inputs:
+        """What the model takes of a batch, in arrays that are the batch's alone until `_give_back`."""
         raise NotImplementedError
 
-    def _deliver(self, batch: Batch, result: Result) -> None:
+    def _give_back(self, inputs: Inputs) -> None:
+        """What was gathered is not needed any more."""
+
+    def _deliver(self, batch: Batch, task: Task) -> None:
         """Answer every request of a batch."""
         raise NotImplementedError
 
     def _fail(self, request: Request, failure: ProtocolError) -> None:
         """Answer a request on which the model failed."""
         raise NotImplementedError
-
-    def _compute(self, batch: Batch) -> None:
-        try:
-            result = self._act(batch)
-        except Exception as error:
-            # A model that fails on its input costs that request its answer, neither others nor the server.
-            log.exception("the model failed on a batch of %d rows", batch.rows)
-            if len(batch.requests) > 1:
-                for part in batch.split():
-                    self._compute(part)
-            else:
-                failure = ProtocolError(ErrorCode.INTERNAL, f"the model failed: {type(error).__name__}: {error}")
-                self._stats.error(failure.code, failure.text)
-                self._fail(batch.requests[0], failure)
-            batch.wipe()
-        else:
-            self._deliver(batch, result)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
+
+from corral.agents.settings import Precision, check_count, check_memory
 
 WAITING_BATCHES = 4
 """Full batches of INFER that wait unless it is said otherwise: they keep the model busy, and nobody for long."""
@@ -77,12 +79,24 @@ class ServerSettings:
     that is complete; 0 waits for none."""
     non_finite: Literal["refuse", "pass"] = "refuse"
     """Observations with NaN or infinity: "refuse" answers with an error, "pass" gives them to the model."""
+    replicas: int | Literal["auto"] = 1
+    """Copies of the policy that compute side by side, each on an accelerator of its own as far as there are any;
+    "auto" has one on each, or one where there is none."""
+    precision: Precision = "float32"
+    """What the acting nets compute in: "float32", or "bfloat16" or "float16", which accelerators do faster.
+    Training, distributions and log-probabilities stay in float32."""
+    gpu_memory_mb: int = 0
+    """Most memory of each GPU that the server takes, in MB of 2^20 bytes; 0 takes what it needs, as it needs it."""
     batching: BatchingSettings = field(default_factory=BatchingSettings)
     unrolls: UnrollSettings = field(default_factory=UnrollSettings)
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_environments <= 1_000_000:
             raise ValueError(f"max_environments must be 1 to 1000000, not {self.max_environments}")
+        check_count("replicas", self.replicas)
+        check_memory(self.gpu_memory_mb)
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, not {self.precision!r}")
         if self.non_finite not in ("refuse", "pass"):
             raise ValueError(f'non_finite must be "refuse" or "pass", not {self.non_finite!r}')
         if not 0.1 <= self.lease_s <= 86_400:

@@ -14,15 +14,15 @@ from corral.telemetry.board import Samples
 from corral.telemetry.catalogue import ROWS, SECONDS
 from inference_server.batch import Batch, Request
 from inference_server.batcher import Reason
-from inference_server.delays import Delays, Moment
+from inference_server.delays import Delays, Departure, Moment
 
 RETURNS = 100
 SETTLE_BATCHES = 256
 """Batches whose requests are looked at together, at most."""
 
 
-class _Departure(NamedTuple):
-    """A batch that has left, and what its requests will be judged by."""
+class _Answered(NamedTuple):
+    """A batch that was answered, and what its requests will be judged by."""
 
     requests: Sequence[Request]
     began: float
@@ -36,7 +36,7 @@ class Stats:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._departures: list[_Departure] = []
+        self._answered: list[_Answered] = []
         self.delays = Delays(clock)
         self._request_s, self._queue_s, self._compute_s = (Histogram(SECONDS) for _ in range(3))
         self._batch_rows = Histogram(ROWS)
@@ -51,39 +51,43 @@ class Stats:
         self.episodes = 0
         self.returns: deque[float] = deque(maxlen=RETURNS)
 
-    def batch_left(self, batch: Batch, reason: Reason, padded_to: int, began: float, *, gathers: bool) -> None:
-        """A batch, which began to be computed at `began`, was answered just now.
+    def batch_left(
+        self, batch: Batch, departure: Departure, padded_to: int, now: float, *, gathers: bool, frees: bool
+    ) -> None:
+        """A batch was answered just now.
 
         Args:
+          departure: when it left, and why.
+          padded_to: rows that were computed.
           gathers: whether batches wait to be fuller.
+          frees: whether the engine was fully taken until now, so that others had to wait for it.
         """
-        now = self._clock()
-        self._departures.append(_Departure(batch.requests, began, now, self.delays.moment, gathers))
-        self.delays.engine_is_free(now)
+        began, reason = departure.began, departure.reason
+        self._answered.append(_Answered(batch.requests, began, now, departure.moment, gathers))
+        if frees:
+            self.delays.engine_is_free(now)
         self._compute_s.observe(now - began)
         self._batch_rows.observe(batch.rows)
         self.rows += batch.rows
         self.batches += 1
         self.padding += padded_to - batch.rows
         self.reasons[reason] += 1
-        if len(self._departures) >= SETTLE_BATCHES:
+        if len(self._answered) >= SETTLE_BATCHES:
             self._settle()
 
     def _settle(self) -> None:
         """Look at the requests of all batches that have left since the last time, at once: that costs least."""
-        departures, self._departures = self._departures, []
-        if not departures:
+        answered, self._answered = self._answered, []
+        if not answered:
             return
-        counts = [len(each.requests) for each in departures]
-        arrived = np.array([request.arrived for each in departures for request in each.requests])
-        began, now = (
-            np.repeat(times, counts) for times in zip(*((e.began, e.now) for e in departures), strict=True)
-        )
+        counts = [len(each.requests) for each in answered]
+        arrived = np.array([request.arrived for each in answered for request in each.requests])
+        began, now = (np.repeat(times, counts) for times in zip(*((e.began, e.now) for e in answered), strict=True))
         self._request_s.observe_all(now - arrived)
         self._queue_s.observe_all(began - arrived)
-        steps = np.repeat([each.requests[0].session is not None for each in departures], counts)
-        moments = np.repeat([each.moment for each in departures], counts, axis=0)
-        gathers = np.repeat([each.gathers for each in departures], counts)
+        steps = np.repeat([each.requests[0].session is not None for each in answered], counts)
+        moments = np.repeat([each.moment for each in answered], counts, axis=0)
+        gathers = np.repeat([each.gathers for each in answered], counts)
         self.delays.left(arrived[steps], began[steps], now[steps], moments[steps], gathers[steps])
 
     def error(self, code: str, text: str) -> None:

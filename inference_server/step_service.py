@@ -16,6 +16,7 @@ from inference_server.frontend import Frontend
 from inference_server.ledger import Ledger
 from inference_server.noise import uniforms
 from inference_server.outbox import Outbox
+from inference_server.replica import Inputs, Task
 from inference_server.screen import Screen
 from inference_server.service import Service, leaving
 from inference_server.sessions import Admission, Session, Sessions
@@ -31,7 +32,7 @@ _ROW_BYTES = ROW.itemsize
 _FIRST, _ENDED = np.uint16(RowFlags.FIRST), np.uint16(ENDED)
 
 
-class StepService(Service[Steps]):
+class StepService(Service):
     """Answers STEP: admits each step once, batches it, acts, and stores what came of it.
 
     Args:
@@ -64,10 +65,17 @@ class StepService(Service[Steps]):
         spec, size = self._spec, settings.max_size
         initial = engine.agent.initial_state(1)
         self._initial = {name: np.asarray(initial[name], leaf.dtype)[0] for name, leaf in spec.state.items()}
-        self._state = {name: leaf.zeros(size) for name, leaf in spec.state.items()}
-        self._first = np.zeros(size, bool)
-        self._noise = np.zeros((size, spec.noise), np.float32)
-        self._explore = np.ones((size, spec.explore), np.float32)
+        # One for every batch that can be under way.
+        self._spare = [
+            Inputs(
+                observation={},
+                state={name: leaf.zeros(size) for name, leaf in spec.state.items()},
+                first=np.zeros(size, bool),
+                noise=np.zeros((size, spec.noise), np.float32),
+                explore=np.ones((size, spec.explore), np.float32),
+            )
+            for _ in range(len(engine.replicas) + 1)
+        ]
 
     def receive(self, routing: bytes, header: Header, head: bytes) -> None:
         """Take a STEP in, or answer its resend. Raises `ProtocolError`."""
@@ -175,16 +183,18 @@ class StepService(Service[Steps]):
 
     def due(self) -> Reason | None:
         """Why the first batch should leave now, or None: also while the learner has to catch up."""
-        if self._outbox.blocked:
+        if self._outbox.blocked or not self._engine.is_free:
             return None
-        return self._queue.reason(live=len(self._sessions))
+        # Whose STEP is under way can send none; sessions that have ended may be among them.
+        return self._queue.reason(live=max(1, len(self._sessions) - self._requests_under_way))
 
     def wait_s(self) -> float | None:
         """Seconds until `due` changes by time alone."""
-        return None if self._outbox.blocked else self._queue.batcher.wait_s()
+        return None if self._outbox.blocked or not self._engine.is_free else self._queue.batcher.wait_s()
 
     @span("deliver")
-    def _deliver(self, batch: Batch, result: Steps) -> None:
+    def _deliver(self, batch: Batch, task: Task) -> None:
+        result = self._stepped(batch, task)
         answers = Answers(MessageType.ACTIONS, result.output, REPLY, result.version)
         for request in batch.requests:
             self._answer(request, answers)
@@ -213,24 +223,34 @@ class StepService(Service[Steps]):
         self._keep_books()
         self._ledger.close()
 
-    @span("act")
-    def _act(self, batch: Batch) -> Steps:
+    def _gather(self, batch: Batch) -> Inputs:
         rows = batch.rows
         slots, flags = batch.slots[:rows], batch.table["flags"][:rows]
-        first, ended = (flags & _FIRST) != 0, np.flatnonzero(flags & _ENDED)
-        self._first[:rows] = first
-        final_state = {name: leaf[slots[ended]] for name, leaf in self._slots.state.items()}
-        for name, leaf in self._state.items():
+        inputs = self._spare.pop()
+        first = inputs.first[:rows]
+        first[...] = (flags & _FIRST) != 0
+        for name, leaf in inputs.state.items():
             leaf[:rows] = self._slots.state[name][slots]
             leaf[:rows][first] = self._initial[name]
-        self._explore[:rows] = self._slots.explore[slots]
+        inputs.explore[:rows] = self._slots.explore[slots]
         if self._spec.noise:
             keys = self._slots.noise_key[slots]
-            self._noise[:rows] = uniforms(keys, self._slots.steps[slots], self._spec.noise)
-        output, state = self._engine.act(
-            rows, batch.observation, self._state, self._first, self._noise, self._explore
-        )
-        for name, values in state.items():
+            inputs.noise[:rows] = uniforms(keys, self._slots.steps[slots], self._spec.noise)
+        return inputs._replace(observation=batch.observation)
+
+    def _give_back(self, inputs: Inputs) -> None:
+        self._spare.append(inputs)
+
+    def _stepped(self, batch: Batch, task: Task) -> Steps:
+        """What a computed batch is to the unrolls; its slots go on from it.
+
+        Until then nothing has changed of them since they were gathered: each has one request under way.
+        """
+        rows = batch.rows
+        slots, flags = batch.slots[:rows], batch.table["flags"][:rows]
+        ended = np.flatnonzero(flags & _ENDED)
+        final_state = {name: leaf[slots[ended]] for name, leaf in self._slots.state.items()}
+        for name, values in task.state.items():
             self._slots.state[name][slots] = values
         self._slots.steps[slots] += np.uint64(1)
         self._slots.started[slots] = True
@@ -239,12 +259,12 @@ class StepService(Service[Steps]):
             flags=flags,
             reward=batch.table["reward"][:rows],
             observation={name: leaf[:rows] for name, leaf in batch.observation.items()},
-            output=output,
-            state={name: leaf[:rows] for name, leaf in self._state.items()},
+            output=task.outputs,
+            state={name: leaf[:rows] for name, leaf in task.inputs.state.items()},
             ended=ended,
             final={name: leaf[: batch.finals] for name, leaf in batch.final.items()},
             final_state=final_state,
-            version=self._engine.version,
+            version=task.version,
         )
 
     def _count_episodes(self, steps: Steps) -> tuple[int, list[list[float]]]:

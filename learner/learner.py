@@ -23,6 +23,7 @@ from corral.telemetry.tracer import span
 from learner import checkpoints
 from learner.checkpoints import REPLAY, Checkpoint, CheckpointError
 from learner.feed import Feed, FreshFeed, ReplayFeed
+from learner.pace import Pace
 from learner.policy_file import save_policy
 from learner.progress import Progress
 from learner.random_state import random_state, restore_random_state
@@ -96,7 +97,7 @@ class Learner:
     Raises:
       AddressError: an address cannot be listened on.
       CheckpointError: there are checkpoints, and none can be used.
-      ValueError: the agent has nothing to train.
+      ValueError: the agent has nothing to train, or there are not so many devices.
 
     `run` raises `DivergedError` where going back to a checkpoint has not helped `max_rollbacks` times.
     """
@@ -133,7 +134,8 @@ class Learner:
         self._feed_figures: dict[str, Any] = {}
         self.progress = Progress(target_return)
         spec = agent.spec
-        self._trainer = load_backend().Trainer(agent, optimizer)
+        self._trainer = load_backend().Trainer(agent, optimizer, settings.devices)
+        self._pace = Pace(settings.device_share, clock)
         before, replayed = self._restore()
         self._steps_before = self.progress.env_steps
         self._returns = ReturnsFile(folder, self.progress.episodes)
@@ -260,6 +262,8 @@ class Learner:
         while not self._finished():
             if self._paused:
                 self._pause()
+            elif rest_s := self._pace.rest_s:
+                self._rest(rest_s)
             else:
                 self._advance()
             if self._save_asked:
@@ -276,6 +280,12 @@ class Learner:
         self._take_count()
         self._show(self._clock())
 
+    @span("rest")
+    def _rest(self, seconds: float) -> None:
+        """Leave the devices to others for a while; words to the learner are heard meanwhile."""
+        time.sleep(min(seconds, PAUSE_S))
+        self._show(self._clock())
+
     def _advance(self) -> None:
         """One training step, if there is enough to train on soon."""
         began = self._clock()
@@ -288,7 +298,9 @@ class Learner:
         if sample is None or self.progress.solved:
             return
         self.progress.policy_version = self._publisher.version
+        began = self._clock()
         metrics, priorities = self._learn(sample)
+        self._pace.worked(self._clock() - began)
         self._feed.learned(sample, priorities)
         self.progress.add_training_step(sample.unroll, metrics)
         if metrics["finite"]:

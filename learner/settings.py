@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+from corral.agents.settings import check_count, check_memory
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,24 @@ class LearnerSettings:
     """Seconds from one checkpoint to the next; one more is written at the end."""
     keep_checkpoints: int = 3
     """Newest checkpoints to keep."""
+    devices: int | Literal["auto"] = 1
+    """Accelerators that share each training step, even parts of its batch each; "auto" takes all that there are."""
+    device_share: float = 1.0
+    """Most of the time that training takes of its devices, more than 0 to 1: after each step the learner rests, and
+    leaves them to a server that acts on the same ones."""
+    gpu_memory_mb: int = 0
+    """Most memory of each GPU that the learner takes, in MB of 2^20 bytes; 0 takes what it needs, as it needs
+    it."""
     replay: ReplaySettings = field(default_factory=ReplaySettings)
 
     def __post_init__(self) -> None:
         for name in ("batch_unrolls", "queue_batches", "publish_every", "keep_checkpoints"):
             if not 1 <= getattr(self, name) <= 1_000_000:
                 raise ValueError(f"{name} must be 1 to 1000000, not {getattr(self, name)}")
+        check_count("devices", self.devices)
+        check_memory(self.gpu_memory_mb)
+        if not 0 < self.device_share <= 1:
+            raise ValueError(f"device_share must be more than 0 to 1, not {self.device_share}")
         if not 0 <= self.max_rollbacks <= 1_000_000:
             raise ValueError(f"max_rollbacks must be 0 to 1000000, not {self.max_rollbacks}")
         if not 0 <= self.max_policy_lag <= 1_000_000:

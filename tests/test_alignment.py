@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from corral.protocol import fetch_status
 from tests.support.processes import until, until_serving
 from tests.support.scripted_run import ScriptedRun
 
@@ -28,6 +29,28 @@ def test_every_step_is_stored_once_and_aligned(run: ScriptedRun) -> None:
     run.see(5_000)
     until(lambda: len(run.witness.followed) == 20 or run.see(500), what="every environment")
     assert sorted(run.witness.numbers.values()) == list(range(20))
+    assert run.publisher.version > 50
+    assert server.end() == 0
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.long)])
+def test_every_step_is_stored_once_and_aligned_by_two_replicas(
+    run: ScriptedRun, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """Each on a processor of its own; the witness also sees that no environment's versions go backwards."""
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")  # the script counts in 64 bits
+    server = run.start_server(replicas=2)
+    run.publish()
+    until_serving(run.address)
+    for mode in ("SINGLE", "NEXT_STEP", "SAME_STEP", "DISABLED"):
+        run.start_actor(mode, environments=5)
+
+    run.see(5_000)
+    status = fetch_status(run.address, 5)
+    assert status is not None
+    assert len(status["replica_busy_s"]) == 2
+    assert min(status["replica_busy_s"]) > 0
     assert run.publisher.version > 50
     assert server.end() == 0
 

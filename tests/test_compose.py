@@ -28,6 +28,21 @@ OUT_OF_REACH = (
     "CORRAL_AGENT__OPTIMIZER__LEARNING_RATE=1e-12\n"
 )
 WITHIN_REACH = "CORRAL_RUN__TARGET_RETURN=195\n"
+ENVIRONMENTS, UNROLL_LENGTH = 48, 16  # as the experiment has them
+DOCKER_PAGE = (ROOT / "docs" / "docker.md").read_text()
+READ_BOOKS = """
+import json
+from dataclasses import asdict
+from pathlib import Path
+from inference_server.ledger import read_ledgers
+
+run = Path("/runs/cartpole")
+print(json.dumps({
+    "ledgers": {f"{name:016x}": asdict(entry) for name, entry in read_ledgers(Path("/ledgers/cartpole")).items()},
+    "accepted": json.loads((run / "result.json").read_text())["steps_accepted"],
+    "steps_lost": json.loads((run / "summary.json").read_text())["steps_lost"],
+}))
+"""
 OFTEN_SAVED = "CORRAL_LEARNER__CHECKPOINT_EVERY_S=1\n"
 
 
@@ -54,6 +69,12 @@ class Run:
 
     def learner(self) -> dict[str, Any]:
         return self.project.figures("learner", 5556, "--learner")
+
+    def books(self) -> dict[str, Any]:
+        """What servers and learner wrote down, each for itself; the learner must have ended."""
+        command = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "python", "learner", "-c", READ_BOOKS)
+        books: dict[str, Any] = json.loads(self.project.compose(*command))
+        return books
 
     def until_actors(self, number: int) -> None:
         """Wait for so many sessions. A crashed actor's own stays until its lease ends, after ten seconds."""
@@ -97,12 +118,11 @@ def test_the_listed_defaults_are_the_defaults() -> None:
     listed = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env").read_text(), re.MULTILINE))
     assert listed.pop("COMPOSE_PROFILES") == "cpu"
     used: dict[str, str] = {}
-    for file in ("docker-compose.yml", "docker-compose.actors.yml"):
+    for file in ("docker-compose.yml", "docker-compose.actors.yml", "docker-compose.secrets.yml"):
         for variable, default in re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / file).read_text()):
             assert used.setdefault(variable, default) == default, f"{variable} in {file}"
     assert listed == used
-    told = (ROOT / "docs" / "docker.md").read_text()
-    assert [variable for variable in listed if f"`{variable}`" not in told] == []
+    assert [variable for variable in listed if f"`{variable}`" not in DOCKER_PAGE] == []
 
 
 @pytest.mark.timeout(1500)  # where the images are not built yet
@@ -112,6 +132,35 @@ def test_everything_gets_ready(run: Run) -> None:
         assert [is_well(each) for each in run.project.containers(service)] == [True] * number
     assert run.server()["actors"] == 4
     run.until_learning()
+
+
+def test_a_rolling_restart_loses_no_step_that_was_accepted(run: Run) -> None:
+    (command,) = re.findall(r"^docker compose (up .*--force-recreate.*)$", DOCKER_PAGE, re.MULTILINE)
+    (before,) = run.project.containers("inference-server")
+    actors = [each["Id"] for each in run.project.containers("actor")]
+    run.project.compose(*command.split(), timeout_s=120)
+    (after,) = run.project.containers("inference-server")
+    assert after["Id"] != before["Id"]
+    run.until_actors(4)
+    run.until_learning()
+    assert [(each["Id"], each["RestartCount"]) for each in run.project.containers("actor")] == [
+        (identity, 0) for identity in actors
+    ]
+    for service in ("actor", "inference-server", "learner"):
+        run.project.compose("stop", service, timeout_s=100)
+    books = run.books()
+    old, new = books["ledgers"].values()
+    assert old["closed"]
+    assert new["closed"]
+    for name, entry in books["ledgers"].items():
+        # What a server believes to be accepted, the learner has accepted; the rest was in open unrolls.
+        assert entry["accepted"] == books["accepted"].pop(name) > 0
+        open_steps = entry["completed"] - entry["accepted"] - entry["dropped"]
+        assert 0 <= open_steps <= ENVIRONMENTS * UNROLL_LENGTH
+        assert entry["dropped"] <= ENVIRONMENTS * UNROLL_LENGTH
+    assert books["accepted"] == {}
+    assert books["steps_lost"] == old["dropped"] + new["dropped"]
+    run.project.start("--no-recreate")
 
 
 def test_profiles() -> None:
@@ -188,7 +237,7 @@ def test_scaling(run: Run) -> None:
 
 
 def test_actors_of_another_machine(run: Run, tmp_path: Path) -> None:
-    for command in re.findall(r"^docker compose exec .*$", (ROOT / "docs" / "docker.md").read_text(), re.MULTILINE):
+    for command in re.findall(r"^docker compose exec .*$", DOCKER_PAGE, re.MULTILINE):
         if "for-actors" in command:  # as root, so that the folder keeps the owner that it had in the container
             shell = ["sh", "-ec", command.replace("tar --extract", f"tar --extract --directory {tmp_path}")]
             subprocess.run(shell, cwd=ROOT, env=run.project.environment, check=True, timeout=60)

@@ -7,70 +7,39 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from corral.protocol.keys import Role, caller
-from learner.checkpoints import load_newest
-from tests.support.command import ROOT, Workplace, workplace
 from tests.support.hosts import Host, HostProcess, hosts
+from tests.support.machines import (
+    ACTOR,
+    BUNDLE,
+    BUNDLE_ELSEWHERE,
+    ENVIRONMENTS,
+    KEYS,
+    LEARNER,
+    LEARNER_ELSEWHERE,
+    PAGE,
+    SERVER,
+    SET,
+    STATUS,
+    Machines,
+    assert_trains,
+    figures,
+    learner_elsewhere,
+    workplace_with_keys,
+)
 from tests.support.processes import until
 
 pytestmark = pytest.mark.long
-
-PAGE = (ROOT / "docs/machines.md").read_text()
-# As they stand on the page, where each machine has the name of what runs there.
-KEYS = "corral keys new keys"
-BUNDLE = "corral keys bundle keys actor actor for-actors"
-BUNDLE_ELSEWHERE = "corral keys bundle keys learner learner for-learner"  # in a sentence
-SERVER = "corral server examples/cartpole.toml --address tcp://0.0.0.0:5555 --keys keys"
-LEARNER = "corral learner examples/cartpole.toml --keys keys"
-LEARNER_ELSEWHERE = "corral learner examples/cartpole.toml --keys for-learner"
-ACTOR = "corral actor examples/cartpole.toml --server tcp://SERVER:5555 --keys for-actors"
-STATUS = "corral status tcp://SERVER:5555 --keys keys"
-SET = "corral set tcp://SERVER:5555 server.batching.timeout_us=500 --keys keys"
-ENVIRONMENTS = 12  # of one actor, as the experiment has it
-
-
-@dataclass
-class Machines:
-    """Three machines, the first one the server's, and processes on them that are gone when the block ends."""
-
-    network: list[Host]
-    place: Workplace
-    stack: ExitStack
-
-    def __post_init__(self) -> None:
-        self.a, self.b, self.c = self.network
-
-    def start(self, host: Host, command: str, *options: str) -> HostProcess:
-        """Start a command of the page on a host."""
-        words = [*command.replace("SERVER", self.a.address).split(), *options]
-        process = host.process(*words, folder=self.place.folder, environment=self.place.environment)
-        return self.stack.enter_context(process)
-
-    def told(self, host: Host, command: str, *options: str) -> tuple[int, str]:
-        """Exit code and output of a command that ends by itself."""
-        process = self.start(host, command, *options)
-        return process.popen.wait(30), process.output
 
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[list[Host]]:
     with hosts(3) as network:
         yield network
-
-
-@contextmanager
-def workplace_with_keys() -> Iterator[Workplace]:
-    with workplace() as place:
-        for command in (KEYS, BUNDLE, BUNDLE_ELSEWHERE):
-            assert place.corral(*command.split()[1:]).returncode == 0
-        yield place
 
 
 @pytest.fixture
@@ -99,12 +68,6 @@ def visit(herd: Machines) -> Iterator[Machines]:
         yield Machines(herd.network, herd.place, stack)
 
 
-def figures(machines: Machines) -> dict[str, Any]:
-    """What the server on the first machine tells the second one; `ready` and `actors` at least."""
-    keys = caller(machines.place.folder / "keys", Role.OPERATOR, towards=Role.SERVER)
-    return machines.b.status(f"tcp://{machines.a.address}:5555", 5, keys) or {"ready": False, "actors": None}
-
-
 def until_stepping(machines: Machines, actors: int) -> None:
     """Wait until so many actors are there, and some thousand steps more have been done."""
     until(lambda: figures(machines)["actors"] == actors, what=f"{actors} actors at the server")
@@ -114,16 +77,6 @@ def until_stepping(machines: Machines, actors: int) -> None:
 def until_more_steps(machines: Machines, count: int = 2000) -> None:
     before = figures(machines)["env_steps"]
     until(lambda: figures(machines)["env_steps"] >= before + count, 10, f"{count} steps more")
-
-
-def assert_trains(learner: HostProcess, place: Workplace) -> None:
-    """The learner reaches its target, and leaves what it should in the folder of the only run."""
-    assert learner.popen.wait(60) == 0, learner.output
-    folder = place.run_folder
-    assert (folder / "policy.keras").exists()
-    newest = load_newest(folder / "checkpoints")
-    assert newest is not None
-    assert newest[1].progress["env_steps"] > 1000
 
 
 def test_actors_on_other_machines(machines: Machines) -> None:
@@ -141,9 +94,7 @@ def test_actors_on_other_machines(machines: Machines) -> None:
 
 
 def test_server_and_learner_on_different_machines(machines: Machines) -> None:
-    for line in re.findall(r"export (.*)", PAGE):
-        name, address = line.replace("LEARNER:", f"{machines.b.address}:").split("=")
-        machines.place.environment[name] = address
+    learner_elsewhere(machines, machines.b)
     server = machines.start(machines.a, SERVER)
     actor = machines.start(machines.c, ACTOR)
     learner = machines.start(machines.b, LEARNER_ELSEWHERE)

@@ -52,6 +52,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
+def test_a_build_repeated_is_the_same_to_the_byte(tmp_path: Path, wheel: Path) -> None:
+    # Of the source distribution, which also has to hold all that a wheel is made of.
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d"]
+    sources = []
+    for name in ("one", "two"):
+        done = subprocess.run([*build, str(tmp_path / name)], cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        sources += (tmp_path / name).glob("*.tar.gz")
+    assert sources[0].read_bytes() == sources[1].read_bytes()
+    subprocess.run([*pip, "-w", str(tmp_path), str(sources[0])], check=True, timeout=300)
+    assert next(tmp_path.glob("*.whl")).read_bytes() == wheel.read_bytes()
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("served")

@@ -122,6 +122,10 @@ def test_resuming(place: Workplace) -> None:
     assert "solved: mean return" in said
 
 
+def test_a_doctor_looks_at_the_machine(place: Workplace) -> None:
+    assert "time per step" in run(place, "corral doctor examples/cartpole.toml")
+
+
 def test_an_environment_of_ones_own(place: Workplace) -> None:
     run(place, "corral init CartPole-v1")
     assert "solved: mean return" in run(place, "corral run cartpole.toml")

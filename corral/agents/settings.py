@@ -4,7 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
+
+Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
+"""What nets compute in."""
+Count: TypeAlias = int | Literal["auto"]
+"""How many devices; "auto" takes every accelerator, or one processor where there is none."""
+MOST_DEVICES = 64
+
+
+def check_count(name: str, count: Count) -> None:
+    """Raises ValueError for what cannot be a number of devices."""
+    value: int | str = count  # whatever it should be
+    if value != "auto" and (isinstance(value, str) or not 1 <= value <= MOST_DEVICES):
+        raise ValueError(f'{name} must be 1 to {MOST_DEVICES} or "auto", not {count}')
+
+
+def check_memory(megabytes: int) -> None:
+    """Raises ValueError for what cannot be a limit of a GPU's memory."""
+    if not 0 <= megabytes <= 10_000_000:
+        raise ValueError(f"gpu_memory_mb must be 0 to 10000000, not {megabytes}")
 
 
 @dataclass(frozen=True)

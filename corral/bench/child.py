@@ -77,6 +77,10 @@ def _play(settings: Message, wire: Wire) -> int:
             from corral.bench.think import host_environment
 
             host_environment(settings, wire)
+        case "training":
+            from corral.bench.training import host_training
+
+            host_training(settings, wire)
         case "echo":
             from corral.bench.floors import host_echo
 

@@ -8,16 +8,13 @@ training on them. So what fuller batches save is worth more in training on the s
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from corral.bench.figures import effective
 from corral.bench.load import Load
 from corral.bench.recommendation import Found, Recommendation, Setting, recommend
 from corral.bench.result import Result, median
@@ -85,7 +82,7 @@ def tune(
       UserError: the environments, the agent or the server could not be made.
       TimeoutError: the server did not answer.
     """
-    with _effective(experiment) as file:
+    with effective(experiment) as file:
         say(f"stepping {experiment.actor.environments} of {experiment.environment.label} for their time alone")
         think = measure_think(file)
         load = load_of(experiment, think, busy=busy)
@@ -145,15 +142,6 @@ def buckets(experiment: Experiment, size: int) -> tuple[int, ...]:
     if size == batching.max_size:
         return tuple(batching.bucket_sizes())
     return BatchingSettings(max_size=size).bucket_sizes()
-
-
-@contextmanager
-def _effective(experiment: Experiment) -> Iterator[Path]:
-    """A file with the whole experiment, overrides included, for the processes that serve and step it."""
-    with tempfile.TemporaryDirectory(prefix="corral-tune-") as folder:
-        file = Path(folder) / "experiment.json"
-        file.write_text(json.dumps(experiment.effective()))
-        yield file
 
 
 def _measured(

@@ -12,11 +12,13 @@ from corral.cli.bench import bench
 from corral.cli.chaos import chaos
 from corral.cli.config import config
 from corral.cli.dashboard import dashboard
+from corral.cli.doctor import doctor
 from corral.cli.evaluate import evaluate
 from corral.cli.export import export
 from corral.cli.init import init
 from corral.cli.keys import keys
 from corral.cli.learner import learner
+from corral.cli.plan import plan
 from corral.cli.run import run
 from corral.cli.serve import serve
 from corral.cli.server import server
@@ -53,14 +55,16 @@ def _corral(
     saved Keras model. server, learner and actor start one role each, for runs over several machines; init and
     config write and explain experiment files; status and set look at a running server and tune it, and dashboard
     does both on a live page;
-    bench measures one, tune finds out which batch timeout suits an experiment, and chaos kills whatever a run is
-    made of. evaluate says how well the policy of a run plays, and export writes it for others to serve. keys makes
-    what machines that talk over a network need to know each other by.
+    bench measures one, tune finds out which batch timeout suits an experiment, plan says what a run of any size
+    needs, and chaos kills whatever a run is made of. evaluate says how well the policy of a run plays, and export
+    writes it for others to serve. doctor says
+    what is wrong with a machine. keys makes what machines that talk over a network need to know each other by.
     """
 
 
 for _command in (
-    run, serve, server, learner, actor, init, config, status, top, dashboard, bench, tune, chaos, evaluate, export,
+    run, serve, server, learner, actor, init, config, status, top, dashboard, bench, tune, plan, chaos, evaluate,
+    export, doctor,
 ):  # fmt: skip
     app.command()(_command)
 app.command("set")(set_)

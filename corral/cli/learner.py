@@ -45,6 +45,13 @@ def learner(
             "from the newest, so that it can be started again after a crash.",
         ),
     ] = None,
+    ledgers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the servers keep theirs (corral server --ledgers), to say at the end what was lost.",
+        ),
+    ] = None,
     trace: Trace = None,
     verbose: Verbose = False,
     log_format: LogFormat = None,
@@ -84,8 +91,8 @@ def learner(
     loaded = trained_member(load_experiment(experiment, with_options(overrides, options)), policy).experiment
     know(run=loaded.run.name)
     choose_threads_for(loaded)
-    import_keras()
+    import_keras(loaded.learner.gpu_memory_mb)
     where = run_folder or make_run_folder(loaded)
     with recording("learner", where / TRACE, trace_s):
-        code = train(loaded, where, stop, experiment)
+        code = train(loaded, where, stop, experiment, ledgers)
     raise typer.Exit(code)

@@ -49,6 +49,14 @@ def serve(
             help="Rows with NaN or infinity: refuse answers with an error, pass gives them to the model.",
         ),
     ] = "refuse",
+    replicas: Annotated[
+        str,
+        typer.Option(metavar="N|auto", help="Copies that compute side by side; auto: one on each accelerator."),
+    ] = "1",
+    precision: Annotated[
+        str, typer.Option(metavar="float32|bfloat16|float16", help="What the model computes in.")
+    ] = "float32",
+    gpu_memory_mb: Annotated[int, typer.Option(help="Most memory of each GPU, in MB; 0: what it needs.")] = 0,
     trace: Trace = None,
     verbose: Verbose = False,
     log_format: LogFormat = None,
@@ -64,7 +72,7 @@ def serve(
     from corral.launch.logs import log_to_stderr
     from corral.launch.quiet import import_keras
     from corral.launch.recorder import recording
-    from corral.launch.roles import exported, saved_agent
+    from corral.launch.roles import exported, precision_refused, saved_agent
     from corral.launch.roles import serve as serve_until_stopped
     from corral.launch.scheduling import wake_without_preempting
     from corral.launch.settings import MetricsSettings
@@ -85,6 +93,9 @@ def serve(
             insecure=insecure,
             non_finite=non_finite,  # type: ignore[arg-type]  # looked at by the settings
             batching=batching,
+            replicas=int(replicas) if replicas.isdecimal() else replicas,  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
+            gpu_memory_mb=gpu_memory_mb,
         )
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from error
@@ -92,11 +103,12 @@ def serve(
         raise UserError(f"{policy}: no such file; name a model that Keras saved, such as policy.keras")
     wake_without_preempting()
     choose_threads_for_file(policy)
-    import_keras()
+    import_keras(gpu_memory_mb)
     from inference_server.server import InferenceServer
 
     board = Board()
-    with warming(f"loading {policy}") as warm, recording("server", trace_file("server"), trace_s):
+    trace_to = recording("server", trace_file("server"), trace_s)
+    with warming(f"loading {policy}") as warm, trace_to, precision_refused("--precision"):
         server = InferenceServer(
             settings, lambda: saved_agent(policy), seed=0, learner=None, keys=keys, board=board
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,6 +44,13 @@ def server(
     keys: Keys = None,
     metrics_port: MetricsPort = None,
     insecure: Insecure = False,
+    ledgers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep count of the steps taken in, in a file there that outlives this process, however it ends.",
+        ),
+    ] = None,
     timeout_us: TimeoutUs = None,
     max_size: MaxSize = None,
     buckets: Buckets = None,
@@ -86,9 +94,9 @@ def server(
         loaded = replace(loaded, server=replace(loaded.server, address=address))
     know(run=loaded.run.name)
     choose_threads_for(loaded)
-    import_keras()
+    import_keras(loaded.server.gpu_memory_mb)
     with recording("server", trace_file("server"), trace_s), warming() as warm:
         serving = f"serving at {loaded.server.address}"
         which = replace(which, experiment=loaded)
-        code = run_server(which, stop, lambda: say(serving), on_warm=warm, number=number)
+        code = run_server(which, stop, lambda: say(serving), ledgers, on_warm=warm, number=number)
     raise typer.Exit(code)

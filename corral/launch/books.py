@@ -36,11 +36,12 @@ class Books:
         return self.dropped + self.lost_with_learner + self.lost_with_server
 
 
-def read_books(folder: Path, result: Mapping[str, Any]) -> dict[str, Books]:
+def read_books(folder: Path, result: Mapping[str, Any], ledgers: Path | None = None) -> dict[str, Books]:
     """The books of each server that the run in `folder` has had, by identity; none where nobody kept any.
 
     Args:
       result: what its learner left.
+      ledgers: where its servers kept their counts; None takes the folder's own place for them.
     """
     from inference_server.ledger import read_ledgers  # numpy: not before a run has ended
 
@@ -48,7 +49,7 @@ def read_books(folder: Path, result: Mapping[str, Any]) -> dict[str, Books]:
     if by_server is None:
         return {}
     books = {}
-    for identity, entry in read_ledgers(folder / LEDGERS).items():
+    for identity, entry in read_ledgers(ledgers or folder / LEDGERS).items():
         name = f"{identity:016x}"
         accepted = int(by_server.get(name, 0))
         with_learner = max(entry.accepted - accepted, 0)  # the word of what was accepted last may not have come

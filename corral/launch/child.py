@@ -107,7 +107,8 @@ def _play(role: str, whole: Experiment, run_folder: Path, stop: StopRequest, num
     )
     folder = which.folder(run_folder)
     choose_threads_for(experiment)
-    import_keras()
+    limits = {"server": experiment.server.gpu_memory_mb, "learner": experiment.learner.gpu_memory_mb}
+    import_keras(limits.get(role, 0))
     if role == "server":
         which = replace(which, experiment=as_server(experiment, number))
         return roles.run_server(which, stop, ledgers=folder / LEDGERS, number=number)

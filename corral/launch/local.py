@@ -193,7 +193,7 @@ class LocalRun:
         others = {
             each.member.name: (each.folder, each.end(progress)) for each in self._standings if each.member.name
         }
-        return conclude(self._folder, progress, outcome, summary, others)
+        return conclude(self._folder, progress, outcome, summary, policies=others)
 
     def _make_children(self, commands: Commands) -> dict[str, Child]:
         return {

@@ -8,15 +8,25 @@ import sys
 from collections.abc import Iterator
 
 
-def import_keras() -> None:
+def import_keras(gpu_memory_mb: int = 0) -> None:
     """Import Keras and wake its backend, whose C++ parts then write to a person's terminal what no setting
     of theirs turns off. CORRAL_TRACEBACK=1 lets it through.
 
-    Raises `ImportError` where Keras or its backend is not installed.
+    Of a GPU's memory it takes what it needs, as it needs it: a server, a learner and others may share the GPU.
+
+    Args:
+      gpu_memory_mb: and at most so much; 0 is no limit.
+
+    Raises:
+      ImportError: Keras or its backend is not installed.
     """
     with contextlib.nullcontext() if os.environ.get("CORRAL_TRACEBACK") == "1" else _no_stderr():
         import keras
 
+        from corral.agents.backend import SUPPORTED, load_backend
+
+        if keras.backend.backend() in SUPPORTED:
+            load_backend().take_memory(gpu_memory_mb)
         keras.ops.zeros(())
 
 

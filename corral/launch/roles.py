@@ -5,8 +5,8 @@ from __future__ import annotations
 import faulthandler
 import logging
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from corral.agents import Agent
     from corral.launch.policies import Member
     from learner import Learner
+    from learner.settings import LearnerSettings
 
 
 def run_server(
@@ -45,22 +46,34 @@ def run_server(
 
     experiment, settings = member.experiment, member.settings
     board = Board()
-    server = InferenceServer(
-        experiment.server,
-        lambda: frozen_agent(Path(settings.frozen), experiment) if settings.frozen else agent_of(experiment),
-        seed=seed_of_policy(experiment.run.seed, member.index),
-        environment=experiment.environment.label,
-        number=number,
-        learner=member.learner,
-        steps=True,
-        pace=settings.pace,
-        keys=experiment.security.keys,
-        ledgers=ledgers,
-        board=board,
-    )
-    know_version(lambda: server.policy_version)
-    with exported(experiment.metrics, board, "server"):
-        return serve(server, stop, on_ready, on_warm)
+    with precision_refused("server.precision"):
+        server = InferenceServer(
+            experiment.server,
+            lambda: frozen_agent(Path(settings.frozen), experiment) if settings.frozen else agent_of(experiment),
+            seed=seed_of_policy(experiment.run.seed, member.index),
+            environment=experiment.environment.label,
+            number=number,
+            learner=member.learner,
+            steps=True,
+            pace=settings.pace,
+            keys=experiment.security.keys,
+            ledgers=ledgers,
+            board=board,
+        )
+        know_version(lambda: server.policy_version)
+        with exported(experiment.metrics, board, "server"):
+            return serve(server, stop, on_ready, on_warm)
+
+
+@contextmanager
+def precision_refused(setting: str) -> Iterator[None]:
+    """Has a policy that cannot act in the precision of a server be told to the user. Raises `UserError`."""
+    from corral.agents.backend.precision import PrecisionError
+
+    try:
+        yield
+    except PrecisionError as error:
+        raise UserError(f"{setting}: {error}") from error
 
 
 def serve(
@@ -105,6 +118,7 @@ def run_learner(
             f"learner.batch_unrolls = {experiment.learner.batch_unrolls} cannot be cut into "
             f"{agent.spec.minibatches} minibatches of one size: change it, or agent.ppo.minibatches"
         )
+    _check_shares(experiment.learner, agent.spec.minibatches)
     board = Board()
     learner = Learner(
         experiment.learner,
@@ -128,6 +142,21 @@ def run_learner(
     if stop.asked:
         return stop.exit_code
     return 0 if result.solved or result.stopped or experiment.run.target_return is None else 1
+
+
+def _check_shares(settings: LearnerSettings, minibatches: int) -> None:
+    """Raises `UserError` where there are no devices to train on as wanted, or they cannot share a batch evenly."""
+    from corral.agents import load_backend
+    from corral.agents.backend.devices import share_of
+
+    try:
+        share_of(settings.batch_unrolls // minibatches, len(load_backend().training_devices(settings.devices)))
+    except ValueError as error:
+        each = f" in each of {minibatches} minibatches (agent.ppo.minibatches)" if minibatches > 1 else ""
+        raise UserError(
+            f"learner.devices = {settings.devices} and learner.batch_unrolls = {settings.batch_unrolls}{each}: "
+            f"{error}. Change one of these"
+        ) from error
 
 
 def run_actor(

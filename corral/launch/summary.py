@@ -52,6 +52,7 @@ def conclude(
     progress: Progress,
     outcome: Outcome,
     summary: Path | None = None,
+    ledgers: Path | None = None,
     policies: Mapping[str, tuple[Path, Progress]] | None = None,
 ) -> int:
     """Write down and say what the run in `folder` came to; the exit code.
@@ -59,6 +60,7 @@ def conclude(
     Args:
       progress: the run at its end.
       summary: where the summary goes too.
+      ledgers: see `read_books`.
       policies: of a run with several the folder and the end of each, the one whose target it is first.
     """
     own = folder
@@ -69,7 +71,7 @@ def conclude(
         _kept(lambda: write_json(folder / SUMMARY, figures))
         _kept(lambda: draw_curve(folder, progress.run))
     else:
-        figures = _write_down(folder, progress, outcome)
+        figures = _write_down(folder, progress, outcome, ledgers)
     if summary is not None:
         # In place: it is the user's, a link or a device perhaps.
         _kept(lambda: summary.write_text(json.dumps(figures, indent=2) + "\n"))
@@ -84,11 +86,11 @@ def conclude(
     return outcome.code
 
 
-def _write_down(folder: Path, progress: Progress, outcome: Outcome) -> dict[str, Any]:
+def _write_down(folder: Path, progress: Progress, outcome: Outcome, ledgers: Path | None = None) -> dict[str, Any]:
     """Write what a policy came to into its folder; the figures."""
     result = read_json(folder / RESULT)
     figures = summarize(progress, result)
-    if books := read_books(folder, result):
+    if books := read_books(folder, result, ledgers):
         figures["steps_lost"] = total(books.values()).lost
     earlier = read_json(folder / SUMMARY)
     if outcome.code == USER_ERROR:

@@ -27,13 +27,20 @@ if TYPE_CHECKING:
     from learner import Learner
 
 
-def train(experiment: Experiment, folder: Path, stop: StopRequest, source: Path | None = None) -> int:
+def train(
+    experiment: Experiment,
+    folder: Path,
+    stop: StopRequest,
+    source: Path | None = None,
+    ledgers: Path | None = None,
+) -> int:
     """Run the learner to its end, show how it goes, and leave everything in `folder`; the exit code.
 
     A folder with checkpoints in it goes on from the newest.
 
     Args:
       source: the experiment file that `experiment` was read from.
+      ledgers: where the servers keep their counts; None where nobody knows.
 
     Raises:
       UserError: another run goes on in the folder.
@@ -55,7 +62,7 @@ def train(experiment: Experiment, folder: Path, stop: StopRequest, source: Path 
         finally:
             progress = watch.end()
         outcome = Outcome(code, "stopped") if stop.asked else learner_outcome(code, experiment.run, folder)
-        return conclude(folder, progress, outcome)
+        return conclude(folder, progress, outcome, ledgers=ledgers)
 
 
 class _Watch:

@@ -71,6 +71,10 @@ CATALOGUE = (
         "server", "inference_recompiles_total", "counter",
         "Compilations since the server was warm: 0, or there is a defect.",
     ),
+    Metric(
+        "server", "inference_replica_busy_seconds_total", "counter",
+        "Spent computing, by `replica` of the policy, from 0 on.", "replica",
+    ),
     Metric("server", "weights_version", "gauge", "The policy version that acts."),
     Metric("server", "weights_age_seconds", "gauge", "Since the policy version that acts was taken up."),
     Metric(

@@ -131,7 +131,9 @@ class _Case:
 
     @property
     def busy(self) -> str:
-        return f"{100 * min(self.since('compute_s') / max(self.since('uptime_s'), 1e-9), 1.0):.0f} %"
+        replicas = len(self.since.now.get("replica_busy_s") or ()) or 1
+        share = self.since("compute_s") / max(replicas * self.since("uptime_s"), 1e-9)
+        return f"{100 * min(share, 1.0):.0f} %"
 
 
 def _shares(since: _Since) -> dict[Bound, float] | None:

@@ -15,12 +15,12 @@ ROOT = Path(__file__).parents[2]
 CARTPOLE = ROOT / "examples" / "cartpole.toml"
 COMMANDS = (
     "run", "serve", "server", "learner", "actor", "init", "config", "status", "set", "top", "dashboard", "evaluate",
-    "export",
+    "export", "plan", "doctor",
 )  # fmt: skip
 
 
 def corral_command(
-    *arguments: object, without: tuple[str, ...] = (), **environ: str
+    *arguments: object, without: tuple[str, ...] = (), timeout_s: float = 60, **environ: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command; modules in `without` look as if they were not installed."""
     blocked = "".join(f"sys.modules[{name!r}] = None; " for name in without)
@@ -29,7 +29,7 @@ def corral_command(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environ},
         check=False,
     )

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from inference_server.engine import Engine
+from inference_server.replica import Inputs, Task
+from tests.support.processes import until
 from tests.support.scripted_agent import ScriptedAgent
 
 
@@ -106,3 +110,121 @@ def test_closing_lets_go_whoever_waits_for_a_flip(engine: Engine) -> None:
     assert not thread.is_alive()
     assert not engine.flip()
     assert not engine.offer(1, 2, engine.agent.weights(2), lambda: None, timeout_s=60)
+
+
+# Several replicas.
+
+
+class Gate:
+    """Stands before a set of weights: a call waits until the gate is opened."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self.entered = threading.Event()
+        self.open = threading.Event()
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.entered.set()
+        assert self.open.wait(20)
+        return self._compiled(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._compiled, name)
+
+
+@pytest.fixture
+def pair() -> Iterator[Engine]:
+    engine = Engine(ScriptedAgent(), (1, 2, 4, 8), learns=True, replicas=2)
+    engine.warm()
+    thread = offer(engine, 1)
+    engine.flip()
+    thread.join(10)
+    yield engine
+    engine.close()
+
+
+def gated(engine: Engine) -> list[Gate]:
+    """A gate before each replica's set of weights that acts now."""
+    gates = []
+    for replica in engine.replicas:
+        acts = [each.weights()["policy/stamp/kernel"].item() == engine.version for each in replica.sets].index(True)
+        gates.append(Gate(replica.sets[acts]))
+        replica.sets = tuple(gates[-1] if place == acts else each for place, each in enumerate(replica.sets))
+    return gates
+
+
+def task(rows: int, finish: Callable[[Task], None]) -> Task:
+    observation = {"observation": np.arange(32, dtype=np.int64).reshape(8, 4) + rows}
+    nothing, state = np.zeros((8, 0), np.float32), {"seen": np.zeros(8, np.int32)}
+    return Task(rows, Inputs(observation, state, np.ones(8, bool), nothing, np.zeros((8, 1), np.float32)), finish)
+
+
+def test_replicas_compute_side_by_side_and_each_gives_its_own(pair: Engine) -> None:
+    gates, done = gated(pair), []
+    for rows in (2, 3):
+        assert pair.is_free
+        assert not pair.begin(task(rows, done.append))
+    assert not pair.is_free
+    for gate in gates:
+        assert gate.entered.wait(20)  # both at once
+    pair.collect()
+    assert not done
+    for gate in gates:
+        gate.open.set()
+    until(lambda: pair.collect(0.1) or len(done) == 2, what="both tasks")
+    for each in done:
+        expected = np.arange(32).reshape(8, 4)[: each.rows] + each.rows
+        np.testing.assert_array_equal(each.outputs["echo"], expected)
+        assert each.outputs["stamp"].tolist() == [1] * each.rows
+    assert pair.is_free
+    assert all(replica.busy_s > 0 for replica in pair.replicas)
+
+
+def test_what_begins_after_a_flip_acts_with_the_new_version_and_what_is_under_way_goes_on(
+    pair: Engine,
+) -> None:
+    gates, done = gated(pair), []
+    pair.begin(task(1, done.append))
+    until(lambda: any(gate.entered.is_set() for gate in gates), what="the first task")
+    thread = offer(pair, 2)
+    pair.flip()
+    thread.join(10)
+    pair.begin(task(2, done.append))
+    until(lambda: pair.collect(0.1) or len(done) == 1, what="the second task")
+    assert (done[0].rows, done[0].version, done[0].outputs["stamp"].tolist()) == (2, 2, [2, 2])
+    # The next version has to wait: the set that it would be loaded into is in use.
+    assert not pair.offer(1, 3, pair.agent.weights(3), lambda: None, timeout_s=0.05)
+    for gate in gates:
+        gate.open.set()
+    until(lambda: pair.collect(0.1) or len(done) == 2, what="the first task")
+    assert (done[1].version, done[1].outputs["stamp"].tolist()) == (1, [1])
+    thread = offer(pair, 3)
+    assert pair.flip()
+    thread.join(10)
+    assert act(pair, 3).tolist() == [3, 3, 3]
+
+
+def test_a_failure_is_the_tasks_and_the_replica_goes_on(pair: Engine) -> None:
+    done: list[Task] = []
+    broken = task(2, done.append)
+    broken.inputs.observation.clear()
+    pair.begin(broken)
+    until(lambda: pair.collect(0.1) or len(done) == 1, what="the task")
+    assert isinstance(done[0].error, KeyError)
+    for _ in range(4):
+        pair.begin(task(1, done.append))
+        until(lambda: pair.collect(0.1) or pair.under_way == 0, what="the task")
+    assert [each.error for each in done[1:]] == [None] * 4
+
+
+def test_closing_ends_the_threads_of_replicas() -> None:
+    before = threading.active_count()
+    engine = Engine(ScriptedAgent(), (1,), learns=False, replicas=3)
+    assert threading.active_count() == before + 3
+    engine.close()
+    until(lambda: threading.active_count() == before, what="the threads' ends")
+
+
+def test_as_many_replicas_as_accelerators_or_one() -> None:
+    engine = Engine(ScriptedAgent(), (1,), learns=False, replicas="auto")  # nobody tests this on an accelerator
+    assert len(engine.replicas) == 1

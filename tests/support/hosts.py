@@ -7,13 +7,14 @@ of several test processes cannot meet although all have the same addresses, and 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import itertools
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +26,13 @@ import zmq
 
 from corral.protocol import fetch_status
 from corral.protocol.keys import Caller
+from tests.support.cable import enter
 from tests.support.processes import Process
 
 Result = TypeVar("Result")
 
 NETWORK = "198.18.0"  # of RFC 2544, for tests between machines: nobody's real address
 _NAMESPACES = Path("/var/run/netns")  # where `ip netns` keeps them
-_CLONE_NEWNET = 0x40000000
 _numbers = itertools.count()
 
 
@@ -79,10 +80,7 @@ class Host:
         """What `function` returns to a thread that is on this host; so are the sockets that it opens."""
 
         def there() -> Result:
-            with (_NAMESPACES / self._namespace).open() as namespace:
-                libc = ctypes.CDLL(None, use_errno=True)
-                if libc.setns(namespace.fileno(), _CLONE_NEWNET):
-                    raise OSError(ctypes.get_errno(), f"cannot enter {self._namespace}")
+            enter(str(_NAMESPACES / self._namespace))
             return function()
 
         # A thread of its own, which ends here: nobody else's thread changes its place.
@@ -106,6 +104,53 @@ class Host:
     def plug_in(self) -> None:
         """Put its cable back."""
         _ip("-n", self._switch, "link", "set", self._port, "up")
+
+    def route(self, *options: str) -> None:
+        """Change its route to the others, as `ip route change` takes `options`; without any, as it was."""
+        _ip("-n", self._namespace, "route", "change", f"{NETWORK}.0/24", "dev", "eth0", *options)
+
+    @contextlib.contextmanager
+    def far(self, delay_s: float = 0.0, loss: float = 0.0, seed: int = 1) -> Iterator[dict[str, int]]:
+        """A long cable in place of its own, for as long as the block lasts (`tests/support/cable.py`).
+
+        Args:
+          delay_s: for which every packet is under way, in either direction.
+          loss: the part of all packets that never arrive.
+
+        Yields:
+          how many packets were `carried` and `lost`, once the block has ended.
+        """
+        _ip("-n", self._switch, "link", "delete", self._port)
+        ends = [(str(_NAMESPACES / self._switch), self._port), (str(_NAMESPACES / self._namespace), "eth0")]
+        settings = json.dumps({"ends": ends, "delay_s": delay_s, "loss": loss, "seed": seed})
+        command = [sys.executable, "-m", "tests.support.cable", settings]
+        counts: dict[str, int] = {}
+        try:
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cable:
+                assert cable.stdin is not None
+                assert cable.stdout is not None
+                assert cable.stdout.readline() == "up\n"
+                self._connect()
+                yield counts
+                cable.stdin.close()
+                counts |= json.loads(cable.stdout.read())
+        finally:
+            self.lay_cable()
+
+    def lay_cable(self) -> None:
+        """A short cable from the switch."""
+        end = ("type", "veth", "peer", "name", "eth0", "netns", self._namespace)
+        _ip("-n", self._switch, "link", "add", self._port, *end)
+        self._connect()
+
+    def _connect(self) -> None:
+        """Both ends of the cable, wherever they come from, to what they connect."""
+        _ip("-n", self._switch, "link", "set", self._port, "master", "bridge", "up")
+        # The same hardware address with every cable: nobody else notices.
+        hardware = "02:00:00:00:00:" + format(int(self.address.rpartition(".")[2]), "02x")
+        _ip("-n", self._namespace, "link", "set", "eth0", "address", hardware)
+        _ip("-n", self._namespace, "address", "add", f"{self.address}/24", "dev", "eth0")
+        _ip("-n", self._namespace, "link", "set", "eth0", "up")
 
 
 @contextlib.contextmanager
@@ -141,12 +186,8 @@ def _build(switch: str, names: list[str]) -> list[Host]:
     for number, namespace in enumerate(names, 1):
         host = Host(namespace, switch, f"{NETWORK}.{number}")
         _ip("netns", "add", namespace)
-        cable = ("link", "add", host._port, "type", "veth", "peer", "name", "eth0", "netns", namespace)
-        _ip("-n", switch, *cable)
-        _ip("-n", switch, "link", "set", host._port, "master", "bridge", "up")
         _ip("-n", namespace, "link", "set", "lo", "up")
-        _ip("-n", namespace, "address", "add", f"{host.address}/24", "dev", "eth0")
-        _ip("-n", namespace, "link", "set", "eth0", "up")
+        host.lay_cable()
         made.append(host)
     _ip("netns", "exec", switch, "true")  # a container may have namespaces and yet run nothing in them
     return made

@@ -133,10 +133,12 @@ class Witness:
       steps: transitions seen.
       followed: who -> `(episode, step)` of the last observation seen.
       numbers: who -> the number by which it explores.
+      versions: who -> the newest policy version that has acted for it.
     """
 
     def __init__(self) -> None:
         self.steps = 0
+        self.versions: dict[int, int] = {}
         self.followed: dict[int, tuple[int, int]] = {}
         self.numbers: dict[int, float] = {}
         self._reset: set[int] = set()
@@ -193,6 +195,9 @@ class Witness:
         if not last:
             assert unroll.output["stamp"][index, column] == unroll.version[index, column]
             assert unroll.output["seen"][index, column] == step
+            version = int(unroll.version[index, column])
+            assert version >= self.versions.get(who, 0), "a version went backwards"
+            self.versions[who] = version
             number = float(unroll.output["number"][index, column])
             assert self.numbers.setdefault(who, number) == number, "it explores by another's number"
 

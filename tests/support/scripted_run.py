@@ -44,12 +44,12 @@ class ScriptedRun:
         self.witness = witness or Witness()
         self.ledgers = folder / "ledgers"
 
-    def start_server(self, lease_s: float = 10, drain_s: float = 5, number: int = 0) -> Process:
+    def start_server(self, lease_s: float = 10, drain_s: float = 5, number: int = 0, replicas: int = 1) -> Process:
         """A server that looks for its learner at `intake` and `weights`, the first at `address`."""
         module = "tests.support.scripted_server"
-        address = following(self.address, number)
-        where = (address, self.intake, self.weights)
-        arguments = (*where, str(lease_s), str(drain_s), str(self.ledgers), str(number))
+        where = (following(self.address, number), self.intake, self.weights)
+        more = (lease_s, drain_s, self.ledgers, number, replicas)
+        arguments = (*where, *map(str, more))
         return self._stack.enter_context(process("-m", module, *arguments))
 
     def start_actor(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import gymnasium
+import numpy as np
+
 from tests.support.scripted_environment import ScriptedEnvironment
 
 
@@ -20,4 +23,16 @@ class SleepyEnvironment(ScriptedEnvironment):
         return super().step(action)
 
 
-make = SleepyEnvironment
+class SleepyVector(gymnasium.vector.SyncVectorEnv):
+    """The same, stepped together: one sleep, for as long as all of them take one after another."""
+
+    def __init__(self, num_envs: int, sleep_s: float) -> None:
+        super().__init__([ScriptedEnvironment] * num_envs, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP)
+        self._sleep_s = num_envs * sleep_s
+
+    def step(self, actions: np.ndarray) -> Any:
+        time.sleep(self._sleep_s)
+        return super().step(actions)
+
+
+make, make_vector = SleepyEnvironment, SleepyVector

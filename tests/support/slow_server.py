@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from corral.protocol.sockets import is_private
 from inference_server import BatchingSettings, InferenceServer, ServerSettings
 from inference_server.settings import UnrollSettings
 from tests.support.scripted_agent import ScriptedAgent
@@ -44,6 +45,7 @@ if __name__ == "__main__":
     server = InferenceServer(
         ServerSettings(
             address=address,
+            insecure=not is_private(address),  # between the hosts of a test
             max_environments=settings["slots"],
             lease_s=settings.get("lease_s", 10.0),
             batching=BatchingSettings(

@@ -99,5 +99,5 @@ def test_names_follow_the_conventions() -> None:
         assert metric.name.endswith("_total") == (metric.kind == "counter"), metric.name
         assert bool(metric.bounds) == (metric.kind == "histogram"), metric.name
         assert list(metric.bounds) == sorted(set(metric.bounds))
-        assert metric.label in ("", "outcome", "reason", "name")  # never an actor
+        assert metric.label in ("", "outcome", "reason", "name", "replica")  # never an actor
     assert {role for role in ("server", "learner", "actor") if metrics_of(role)} == {"server", "learner", "actor"}

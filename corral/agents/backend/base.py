@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import keras
 import numpy as np
 
 from corral.agents.agent import Agent, AgentSpec, Batch, Call, Losses, Tensor
-from corral.agents.settings import OptimizerSettings
+from corral.agents.backend.devices import share_of
+from corral.agents.backend.precision import in_float32
+from corral.agents.settings import OptimizerSettings, Precision
 from corral.protocol.specs import Spec, TensorSpec, mismatch
 from corral.protocol.unrolls import TIME_SPEC, Unroll
 
@@ -18,6 +21,7 @@ Function: TypeAlias = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 """Something compiled for the shapes and dtypes of its arrays; what it returns stays valid."""
 
 V = TypeVar("V")
+_MOST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
 class Variables(Protocol):
@@ -44,10 +48,14 @@ class ReplicaBase(ABC):
       agent: what to compile.
       buckets: batch sizes, ascending.
       variables: the replica's own.
+      precision: what its nets compute in.
     """
 
-    def __init__(self, agent: Agent, buckets: Sequence[int], variables: Variables) -> None:
+    def __init__(
+        self, agent: Agent, buckets: Sequence[int], variables: Variables, precision: Precision = "float32"
+    ) -> None:
         self.agent = agent
+        self.precision = precision
         self.buckets = tuple(buckets)
         self.traces = 0
         """How many times `act` has been traced; stays as it is once every bucket is warm."""
@@ -83,7 +91,8 @@ class ReplicaBase(ABC):
     def warm_bucket(self, rows: int) -> None:
         """Compiles `act` for batches of `rows` and runs it once."""
         if rows not in self._functions:
-            self._functions[rows] = self._compile([leaf.zeros(rows) for leaf in _act_inputs(self.agent.spec)])
+            with self._refusing():
+                self._functions[rows] = self._compile([leaf.zeros(rows) for leaf in _act_inputs(self.agent.spec)])
 
     def __call__(
         self,
@@ -119,11 +128,26 @@ class ReplicaBase(ABC):
         """What is traced: the outputs and the next state, in the spec's order."""
         self.traces += 1
         spec = self.agent.spec
+        if self.precision != "float32":
+            call = in_float32(call)
         *leaves, first, noise, explore = inputs
         observation = dict(zip(spec.observation, leaves, strict=False))
         state = dict(zip(spec.state, leaves[len(spec.observation) :], strict=True))
         outputs, state = self.agent.act(call, observation, state, first, noise, explore)
         return [*(outputs[name] for name in self._outputs), *(state[name] for name in self._state)]
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Has what goes wrong while `act` is compiled in another precision be said in the words of settings."""
+        try:
+            yield
+        except (TypeError, ValueError, NotImplementedError) as error:
+            if self.precision == "float32":
+                raise
+            text = " ".join(str(error).split())
+            raise ValueError(
+                f"the policy cannot act in {self.precision}: {type(error).__name__}: {text}"
+            ) from error
 
 
 class Step(NamedTuple):
@@ -147,6 +171,7 @@ class TrainerBase(ABC):
 
     Args:
       agent: what to train; its nets' variables are the ones that change.
+      devices: how many share each step; more than one take even parts of each minibatch.
 
     Raises:
       ValueError: the agent has nothing to train.
@@ -156,10 +181,11 @@ class TrainerBase(ABC):
     _everything: Variables
     _step: Any
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, devices: int = 1) -> None:
         if not agent.groups:
             raise ValueError(f"{type(agent).__name__} has no nets to train: it only predicts")
         self.agent = agent
+        self.devices = devices
         self._functions: dict[int, Function] = {}
         self._preparing: dict[int, Function] = {}
         self._metrics: list[str] = []
@@ -199,7 +225,7 @@ class TrainerBase(ABC):
         """Compiles all that batches of `batch` sequences need.
 
         Raises:
-          ValueError: they cannot be cut into the agent's minibatches.
+          ValueError: they cannot be cut into the agent's minibatches, or those not shared evenly by the devices.
         """
         self._function(self._part(batch))
         if self.agent.spec.prepared:
@@ -215,7 +241,8 @@ class TrainerBase(ABC):
           weights: float32 `[B]`: what each sequence counts; None counts all alike.
 
         Raises:
-          ValueError: the sequences are of another length than the agent's, or cannot be cut into its minibatches.
+          ValueError: the sequences are of another length than the agent's, or cannot be cut into its minibatches,
+            or those not shared evenly by the devices.
         """
         spec, size = self.agent.spec, unroll.reward.shape[1]
         if len(unroll.reward) != spec.sample_length + 1:
@@ -232,7 +259,7 @@ class TrainerBase(ABC):
     def _gone_through(self, arrays: Sequence[np.ndarray], size: int) -> Step:
         """One batch in minibatches, again and again; its priorities are those of the last time."""
         spec = self.agent.spec
-        axes = [0 if place in self._flat_places() else 1 for place in range(len(arrays))]
+        axes = self._axes()
         part = self._part(size)
         function, taken = self._function(part), []
         priorities: np.ndarray | None = None
@@ -240,7 +267,7 @@ class TrainerBase(ABC):
             order = np.random.permutation(size)
             for start in range(0, size, part):
                 chosen = order[start : start + part]
-                columns = [leaf.take(chosen, axis) for leaf, axis in zip(arrays, axes, strict=True)]
+                columns = [leaf.take(chosen, axis) for leaf, axis in zip(arrays, axes, strict=False)]
                 taken.append(self._taken(function([*columns, _noise(spec, part)])))
                 if taken[-1].priorities is not None:
                     priorities = np.zeros(size, np.float32) if priorities is None else priorities
@@ -255,13 +282,14 @@ class TrainerBase(ABC):
         parts = self.agent.spec.minibatches
         if batch < 1 or batch % parts:
             raise ValueError(f"a batch of {batch} cannot be cut into {parts} minibatches of one size")
+        share_of(batch // parts, self.devices)
         return batch // parts
 
-    def _flat_places(self) -> frozenset[int]:
-        """Where arrays `[B, ...]` stand among a minibatch's, whose others are `[T, B, ...]`."""
+    def _axes(self, *, prepared: bool = True) -> list[int]:
+        """The axis of the sequences in each array of a step, `[B, ...]` or `[T, B, ...]`; or of a preparation."""
         spec = self.agent.spec
-        before = len(spec.prepared) + len(spec.observation) + len(spec.outputs) + len(TIME_SPEC)
-        return frozenset(range(before, before + len(spec.state) + 1))
+        before = len(spec.prepared) * prepared + len(spec.observation) + len(spec.outputs) + len(TIME_SPEC)
+        return [1] * before + [0] * (len(spec.state) + 1) + [1]
 
     def _taken(self, results: Sequence[np.ndarray]) -> Step:
         packed, *priorities = results
@@ -313,13 +341,18 @@ def caller(nets: Mapping[str, keras.Model]) -> Call:
     return call
 
 
-def check_fit(spec: Spec, values: Mapping[str, np.ndarray]) -> None:
-    """Raises ValueError where names, shapes or dtypes of `values` are not those of `spec`."""
+def check_fit(spec: Spec, values: Mapping[str, np.ndarray], kept_as: Sequence[str] = ()) -> None:
+    """Raises ValueError where names, shapes or dtypes of `values` are not those of `spec`, or where a value has no
+    room in the dtype that it is `kept_as`, in the order of `spec`."""
     given = {name: TensorSpec(value.shape, value.dtype.name) for name, value in values.items()}
     if unknown := sorted(given.keys() ^ spec.keys()):
         raise ValueError(f"the weights differ in {', '.join(unknown)}: present on one side alone")
     if reason := mismatch(spec, {name: given[name] for name in spec}):
         raise ValueError(f"the weights do not fit: {reason}")
+    for name, dtype in zip(spec, kept_as, strict=False):
+        # Of bfloat16 the range is float32's own.
+        if dtype == "float16" and np.abs(values[name]).max(initial=0) > _MOST_FLOAT16:
+            raise ValueError(f"the weights do not fit: {name!r} has numbers too large for float16; use bfloat16")
 
 
 def make_optimizer(settings: OptimizerSettings, times: float = 1.0) -> keras.optimizers.Optimizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,12 +29,51 @@ from corral.agents.backend.base import (
     name_everything,
     optimizer_state,
 )
-from corral.agents.settings import OptimizerSettings
+from corral.agents.backend.devices import for_replicas, for_training
+from corral.agents.backend.precision import cast_nets
+from corral.agents.settings import Count, OptimizerSettings, Precision
 from corral.agents.weights import named_variables
 from corral.protocol.specs import Spec, TensorSpec
 
 _Updates = dict[int, Tensor]
 """What variables become, by their positions in a list."""
+
+
+def acting_devices(count: Count) -> list[jax.Device]:
+    """The device of each replica of a policy: accelerators, or processors where there are none."""
+    return for_replicas(count, *_devices())
+
+
+def training_devices(count: Count) -> list[jax.Device]:
+    """The devices that share a training step. Raises ValueError where there are not so many."""
+    return for_training(count, *_devices())
+
+
+def take_memory(limit_mb: int = 0) -> None:
+    """Has GPUs' memory be taken as it is needed, and at most `limit_mb` MB of each; 0: as JAX limits itself.
+
+    JAX takes a part of the memory for its limit: of several GPUs, this is told by the largest.
+
+    Raises:
+      RuntimeError: JAX has already run something, and is set in its ways.
+    """
+    if backends_are_initialized():
+        if limit_mb:
+            raise RuntimeError("JAX has already run something: its memory can be limited before that alone")
+        return
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if limit_mb and (memories := _memories_mb()):
+        os.environ["XLA_CLIENT_MEM_FRACTION"] = f"{min(limit_mb / max(memories), 1.0):.4f}"
+
+
+def _memories_mb() -> list[int]:
+    """The memory of each NVIDIA GPU of this machine, in MB, without JAX, which would begin to use them."""
+    command = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        return [int(line) for line in said.split()]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []  # no driver, no such GPU
 
 
 def configure(intra_threads: int = 0, inter_threads: int = 0) -> None:
@@ -59,19 +99,36 @@ class CompiledAct(ReplicaBase):
       agent: what to compile.
       buckets: batch sizes, ascending.
       clone: whether the replica gets variables of its own, copied from the agent's; else it uses those.
+      device: one of `acting_devices`, where it has a clone's variables and computes; None: where Keras would.
+      precision: what it computes in; in another than float32 it has variables of its own, too.
+
+    Raises:
+      PrecisionError: a net cannot act in this precision.
     """
 
-    def __init__(self, agent: Agent, buckets: Sequence[int], *, clone: bool = False) -> None:
-        self._nets = {name: agent.nets[name] for name in agent.published}
+    def __init__(
+        self,
+        agent: Agent,
+        buckets: Sequence[int],
+        *,
+        clone: bool = False,
+        device: jax.Device | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        nets = {name: agent.nets[name] for name in agent.published}
+        self._device = device
+        self._nets = nets if precision == "float32" else cast_nets(nets, precision)
         traced = named_variables(self._nets)
-        own = {name: _copy(variable) for name, variable in traced.items()} if clone else traced
+        own = {name: _copy(variable, device) for name, variable in traced.items()} if clone else traced
         self._traced, self._own = list(traced.values()), list(own.values())
-        super().__init__(agent, buckets, _Variables(own))
+        variables = _Variables(own, _Variables(named_variables(nets)).spec, device)
+        super().__init__(agent, buckets, variables, precision)
 
     def _compile(self, examples: Sequence[np.ndarray]) -> Function:
         # Measured: one argument for each array is as fast as packed weights or fewer arguments, within 3 us of
         # 46; copies to the device ahead of the call cost 300 us.
-        executable, own = _compiled(self._traced_act, [*_values(self._own), *examples]), self._own
+        with jax.default_device(self._device):
+            executable, own = _compiled(self._traced_act, [*_values(self._own), *examples]), self._own
         leaves = [*self.agent.spec.outputs.values(), *self.agent.spec.state.values()]
         widened: list[tuple[int, np.dtype]] = []
 
@@ -104,29 +161,37 @@ class Trainer(TrainerBase):
     Args:
       agent: what to train; its nets' variables are the ones that change.
       settings: how gradients become steps.
+      devices: how many share each step. XLA has them compute what one would, on even parts of each minibatch.
 
     Raises:
-      ValueError: the agent has nothing to train.
+      ValueError: the agent has nothing to train, or there are not so many devices.
     """
 
-    def __init__(self, agent: Agent, settings: OptimizerSettings) -> None:
-        super().__init__(agent)
+    def __init__(self, agent: Agent, settings: OptimizerSettings, devices: Count = 1) -> None:
+        chosen = training_devices(devices)
+        super().__init__(agent, len(chosen))
+        self._sharing = _Sharing(chosen) if len(chosen) > 1 else None
+        place = self._sharing.everywhere if self._sharing is not None else None
         self._step = keras.Variable(0, dtype="int32", trainable=False, name="step")
         self._groups = {name: _Group(agent, group, settings) for name, group in agent.groups.items()}
         self._slow = {name: clone_net(agent.nets[name]) for name in agent.targets}
-        self._published = _Variables(named_variables({name: agent.nets[name] for name in agent.published}))
+        published = {name: agent.nets[name] for name in agent.published}
+        self._published = _Variables(named_variables(published), place=place)
         optimizers = {name: optimizer_state(group.optimizer) for name, group in self._groups.items()}
         nets, targets = named_variables(agent.nets), named_variables(self._slow)
-        self._everything = _Variables(name_everything(nets, targets, optimizers, self._step))
+        self._everything = _Variables(name_everything(nets, targets, optimizers, self._step), place=place)
         of_nets = [variable for net in (*agent.nets.values(), *self._slow.values()) for variable in net.variables]
         of_groups = [variable for group in self._groups.values() for variable in group.optimizer.variables]
         self._variables = _distinct([*of_nets, *of_groups, self._step])
         self._places = {id(variable): place for place, variable in enumerate(self._variables)}
+        if place is not None:
+            for variable in self._variables:
+                variable._value = jax.device_put(variable._value, place)
 
     def _compile(self, examples: Sequence[np.ndarray]) -> Function:
         variables = self._variables
         # No memory is donated: snapshots that `state` and `weights` have handed out may be views of it.
-        executable = _compiled(self._train, [*_values(variables), *examples])
+        executable = _compiled(self._train, [*_values(variables), *examples], **self._shardings(self._axes()))
 
         def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             results, updates = executable(*_values(variables), *arrays)
@@ -138,12 +203,24 @@ class Trainer(TrainerBase):
 
     def _compile_preparation(self, examples: Sequence[np.ndarray]) -> Function:
         variables = self._variables
-        executable = _compiled(self._prepare, [*_values(variables), *examples])
+        shardings = self._shardings(self._axes(prepared=False))
+        executable = _compiled(self._prepare, [*_values(variables), *examples], **shardings)
 
         def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             return [np.asarray(result) for result in executable(*_values(variables), *arrays)]
 
         return run
+
+    def _shardings(self, axes: Sequence[int]) -> dict[str, Any]:
+        """Where the arguments of a function, and what it returns, lie: variables on every device, arrays in parts
+        along their axis of sequences."""
+        if self._sharing is None:
+            return {}
+        everywhere, along = self._sharing.everywhere, self._sharing.along
+        return {
+            "in_shardings": tuple([everywhere] * len(self._variables) + [along(axis) for axis in axes]),
+            "out_shardings": everywhere,
+        }
 
     def _prepare(self, *arguments: Tensor) -> list[Tensor]:
         values, arrays = _split(arguments, len(self._variables))
@@ -223,6 +300,23 @@ class Trainer(TrainerBase):
         return [self._places[id(variable)] for variable in variables]
 
 
+class _Sharing:
+    """Where data lies that several devices share, by Keras' distribution API.
+
+    Attributes:
+      everywhere: whole, on each device.
+    """
+
+    def __init__(self, devices: Sequence[jax.Device]) -> None:
+        names = [f"{device.platform}:{device.id}" for device in devices]
+        self._mesh = keras.distribution.DeviceMesh((len(names),), ["sequences"], names)
+        self.everywhere = keras.distribution.TensorLayout([], self._mesh).backend_layout
+
+    def along(self, axis: int) -> Any:
+        """In even parts along an axis."""
+        return keras.distribution.TensorLayout([None] * axis + ["sequences"], self._mesh).backend_layout
+
+
 class _Group:
     """The variables that one optimizer trains, laid end to end.
 
@@ -253,11 +347,17 @@ class _Variables:
 
     Args:
       variables: name -> variable; the order is kept.
+      spec: the dtypes that they are read and written as, if not their own.
+      place: the device, or the sharding, that written values go to.
     """
 
-    def __init__(self, variables: Mapping[str, keras.Variable]) -> None:
+    def __init__(
+        self, variables: Mapping[str, keras.Variable], spec: Spec | None = None, place: Any = None
+    ) -> None:
         self._variables = dict(variables)
-        self.spec: Spec = {
+        self._place = place
+        self._dtypes = [variable._value.dtype for variable in variables.values()]
+        self.spec: Spec = spec or {
             name: TensorSpec(tuple(variable.shape), variable.value.dtype.name)
             for name, variable in variables.items()
         }
@@ -265,15 +365,20 @@ class _Variables:
     def read(self) -> dict[str, np.ndarray]:
         """Read-only arrays: on the CPU the very memory of the values, which nobody ever overwrites."""
         arrays = jax.device_get(_values(list(self._variables.values())))
-        for array in arrays:
+        read = {
+            name: array.astype(leaf.dtype, copy=False)
+            for array, (name, leaf) in zip(arrays, self.spec.items(), strict=True)
+        }
+        for array in read.values():
             array.flags.writeable = False
-        return dict(zip(self._variables, arrays, strict=True))
+        return read
 
     def write(self, values: Mapping[str, np.ndarray]) -> None:
         """Takes all values, or, where one does not fit, none."""
-        check_fit(self.spec, values)
+        check_fit(self.spec, values, [dtype.name for dtype in self._dtypes])
         # Copies, since on the CPU JAX may keep the very memory that it is given.
-        arrays = jax.device_put([np.array(values[name]) for name in self.spec])
+        copies = [np.array(values[name], dtype) for name, dtype in zip(self.spec, self._dtypes, strict=True)]
+        arrays = jax.device_put(copies, self._place)
         _assign(list(self._variables.values()), dict(enumerate(arrays)))
 
 
@@ -294,12 +399,12 @@ def _in_place_of(variables: Sequence[keras.Variable], values: Sequence[Tensor]) 
             updates[place] = new
 
 
-def _compiled(function: Callable[..., Any], examples: Sequence[Any]) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any], examples: Sequence[Any], **shardings: Any) -> Callable[..., Any]:
     """`function` for arguments like `examples`. It refuses others, where `jax.jit` would compile once more."""
     with warnings.catch_warnings():
         # Agents name the dtypes of their specs. What JAX has no 64 bits for is widened when it is out.
         warnings.filterwarnings("ignore", message="Explicitly requested dtype")
-        return jax.jit(function).lower(*examples).compile()
+        return jax.jit(function, **shardings).lower(*examples).compile()
 
 
 def _values(variables: Sequence[keras.Variable]) -> list[jax.Array]:
@@ -312,8 +417,17 @@ def _assign(variables: Sequence[keras.Variable], updates: Mapping[int, jax.Array
         variables[place]._value = value
 
 
-def _copy(variable: keras.Variable) -> keras.Variable:
-    return keras.Variable(variable.value, dtype=variable.dtype, trainable=False, name=variable.name)
+def _copy(variable: keras.Variable, device: jax.Device | None) -> keras.Variable:
+    copy = keras.Variable(variable.value, dtype=variable.dtype, trainable=False, name=variable.name)
+    if device is not None:
+        copy._value = jax.device_put(copy._value, device)
+    return copy
+
+
+def _devices() -> tuple[list[jax.Device], list[jax.Device]]:
+    """The accelerators and the processors that this process sees."""
+    devices = jax.local_devices()
+    return [device for device in devices if device.platform != "cpu"], jax.local_devices(backend="cpu")
 
 
 def _distinct(variables: Sequence[keras.Variable]) -> list[keras.Variable]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,7 +16,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context, execute
 from tensorflow.python.framework.ops import EagerTensor
 
-from corral.agents.agent import Agent, Group, Target
+from corral.agents.agent import Agent, Call, Group, Target
 from corral.agents.backend.base import (
     ReplicaBase,
     TrainerBase,
@@ -27,7 +28,10 @@ from corral.agents.backend.base import (
     name_everything,
     optimizer_state,
 )
-from corral.agents.settings import OptimizerSettings
+from corral.agents.backend.devices import for_replicas, for_training
+from corral.agents.backend.precision import cast_nets
+from corral.agents.backend.towers import Towers
+from corral.agents.settings import Count, OptimizerSettings, Precision
 from corral.agents.weights import named_variables
 from corral.protocol.specs import Spec, TensorSpec
 
@@ -38,6 +42,32 @@ _LONG_S = 0.1
 """Calls that take longer are tried once."""
 _TRIALS = 7
 """Calls of each executor, of which the fastest counts."""
+
+
+def acting_devices(count: Count) -> list[str]:
+    """The device of each replica of a policy: accelerators, or processors where there are none."""
+    return for_replicas(count, *_devices())
+
+
+def training_devices(count: Count) -> list[str]:
+    """The devices that share a training step. Raises ValueError where there are not so many."""
+    return for_training(count, *_devices())
+
+
+def take_memory(limit_mb: int = 0) -> None:
+    """Has GPUs' memory be taken as it is needed, and at most `limit_mb` MB of each; 0: as much as there is.
+
+    Raises:
+      RuntimeError: TensorFlow has already run something, and is set in its ways.
+    """
+    for gpu in tf.config.list_physical_devices("GPU"):
+        if limit_mb:
+            # A limited device is set up in its own way, to which only this variable brings growth.
+            os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+            limited = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb)
+            tf.config.set_logical_device_configuration(gpu, [limited])
+        else:
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def configure(intra_threads: int = 0, inter_threads: int = 0) -> None:
@@ -57,17 +87,40 @@ class CompiledAct(ReplicaBase):
       agent: what to compile.
       buckets: batch sizes, ascending.
       clone: whether the replica gets variables of its own, copied from the agent's; else it uses those.
+      device: one of `acting_devices`, where it has a clone's variables and computes; None: where Keras would.
+      precision: what it computes in; in another than float32 it has variables of its own, too.
+
+    Raises:
+      PrecisionError: a net cannot act in this precision.
     """
 
-    def __init__(self, agent: Agent, buckets: Sequence[int], *, clone: bool = False) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        buckets: Sequence[int],
+        *,
+        clone: bool = False,
+        device: str | None = None,
+        precision: Precision = "float32",
+    ) -> None:
         nets = {name: agent.nets[name] for name in agent.published}
-        self._nets = {name: clone_net(net) for name, net in nets.items()} if clone else nets
-        super().__init__(agent, buckets, _Variables(_named_variables(self._nets)))
+        self._device = device
+        with tf.device(device):
+            if precision != "float32":
+                self._nets = cast_nets(nets, precision)
+            else:
+                self._nets = {name: clone_net(net) for name, net in nets.items()} if clone else nets
+        variables = _Variables(_named_variables(self._nets), _Variables(_named_variables(nets)).spec)
+        super().__init__(agent, buckets, variables, precision)
 
     def _compile(self, examples: Sequence[np.ndarray]) -> _Function:
-        function = _Function(lambda *inputs: self._act(caller(self._nets), inputs), examples)
+        function = _Function(self._placed_act, examples)
         function.choose_executor(examples)
         return function
+
+    def _placed_act(self, *inputs: tf.Tensor) -> list[tf.Tensor]:
+        with tf.device(self._device):
+            return self._act(caller(self._nets), inputs)
 
 
 class Trainer(TrainerBase):
@@ -76,13 +129,15 @@ class Trainer(TrainerBase):
     Args:
       agent: what to train; its nets' variables are the ones that change.
       settings: how gradients become steps.
+      devices: how many share the work of nets (`Towers`).
 
     Raises:
-      ValueError: the agent has nothing to train.
+      ValueError: the agent has nothing to train, or there are not so many devices.
     """
 
-    def __init__(self, agent: Agent, settings: OptimizerSettings) -> None:
-        super().__init__(agent)
+    def __init__(self, agent: Agent, settings: OptimizerSettings, devices: Count = 1) -> None:
+        self._devices = training_devices(devices)
+        super().__init__(agent, len(self._devices))
         self._step = tf.Variable(0, dtype="int64", trainable=False)
         self._groups = {name: _Group(agent, group, settings) for name, group in agent.groups.items()}
         self._slow = {name: clone_net(agent.nets[name]) for name in agent.targets}
@@ -104,16 +159,19 @@ class Trainer(TrainerBase):
         batch = as_batch(self.agent.spec, arrays, self._step.read_value(), prepared=False)
         kept = [*self._kept, *self._slow_kept]
         before = [variable.read_value() for variable in kept]
-        made = self.agent.prepare(caller(self.agent.nets), caller(self._slow), batch)
+        made = self.agent.prepare(self._caller(self.agent.nets), self._caller(self._slow), batch)
         _put_back(kept, before)
         return [tf.cast(made[name], leaf.dtype) for name, leaf in self.agent.spec.prepared.items()]
+
+    def _caller(self, nets: Mapping[str, keras.Model]) -> Call:
+        return caller(nets) if self.devices == 1 else Towers(nets, self._devices, tf.device, tf.identity)
 
     def _train(self, *arrays: tf.Tensor) -> list[tf.Tensor]:
         batch = as_batch(self.agent.spec, arrays, self._step.read_value())
         before = [variable.read_value() for variable in self._kept]
         slow_before = [variable.read_value() for variable in self._slow_kept]
         with tf.GradientTape(persistent=len(self._groups) > 1) as tape:
-            losses = self.agent.losses(caller(self.agent.nets), caller(self._slow), batch)
+            losses = self.agent.losses(self._caller(self.agent.nets), self._caller(self._slow), batch)
         _put_back(self._slow_kept, slow_before)  # a slow copy changes as it follows, and in no other way
         gradients = {name: group.gradient(tape, losses.groups[name]) for name, group in self._groups.items()}
         norms = {name: tf.norm(gradient) for name, gradient in gradients.items()}
@@ -263,11 +321,12 @@ class _Variables:
 
     Args:
       variables: name -> variable; the order is kept.
+      spec: the dtypes that they are read and written as, if not their own.
     """
 
-    def __init__(self, variables: Mapping[str, tf.Variable]) -> None:
+    def __init__(self, variables: Mapping[str, tf.Variable], spec: Spec | None = None) -> None:
         self._variables = dict(variables)
-        self.spec: Spec = {
+        self.spec: Spec = spec or {
             name: TensorSpec(tuple(variable.shape), variable.dtype.name) for name, variable in variables.items()
         }
         self._by_dtype: dict[str, list[str]] = {}
@@ -292,7 +351,7 @@ class _Variables:
 
     def write(self, values: Mapping[str, np.ndarray]) -> None:
         """Assigns all values, or, where one does not fit, none."""
-        check_fit(self.spec, values)
+        check_fit(self.spec, values, [variable.dtype.name for variable in self._variables.values()])
         # Copies, since a variable may keep the very memory that it is assigned.
         arrays = [np.array(values[name]) for name in self.spec]
         if self._write is None:
@@ -302,13 +361,13 @@ class _Variables:
 
     def _pack(self) -> list[tf.Tensor]:
         return [
-            tf.concat([tf.reshape(self._variables[name], [-1]) for name in names], axis=0)
-            for names in self._by_dtype.values()
+            tf.concat([tf.cast(tf.reshape(self._variables[name], [-1]), dtype) for name in names], axis=0)
+            for dtype, names in self._by_dtype.items()
         ]
 
     def _assign(self, *values: tf.Tensor) -> list[tf.Tensor]:
         for variable, value in zip(self._variables.values(), values, strict=True):
-            variable.assign(value)
+            variable.assign(tf.cast(value, variable.dtype))
         return []
 
 
@@ -346,6 +405,13 @@ def _joined(tensors: Sequence[Any]) -> tf.Tensor:
 
 def _named_variables(nets: Mapping[str, keras.Model]) -> dict[str, tf.Variable]:
     return {name: variable.value for name, variable in named_variables(nets).items()}
+
+
+def _devices() -> tuple[list[str], list[str]]:
+    """The accelerators and the processors that this process sees, by name."""
+    devices = tf.config.list_logical_devices()
+    processors = [device.name for device in devices if device.device_type == "CPU"]
+    return [device.name for device in devices if device.device_type in ("GPU", "TPU")], processors
 
 
 def _aligned(array: np.ndarray) -> np.ndarray:
