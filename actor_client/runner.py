@@ -34,7 +34,7 @@ LEAVE_S = 4.0
 def run_actor(
     environment: EnvironmentSettings,
     actor: ActorSettings,
-    server: str | Sequence[Entrant],
+    server: str | Sequence[str | Entrant],
     *,
     first_environment: int | None = None,
     seed: int = 0,
@@ -53,7 +53,7 @@ def run_actor(
     Args:
       environment: what to run.
       actor: how many of it, and how patient to be.
-      server: its address; or all policies that act in the run, with the addresses of their servers.
+      server: its address, or those of several; or all policies that act in the run, with their servers' addresses.
       first_environment: the run-wide number of the first environment; None lets the server choose.
       seed: of the run; each environment's own seed is drawn from it and its number.
       keys: the folder of this actor's keys, where the server has keys.
@@ -73,7 +73,7 @@ def run_actor(
       UnansweredError: `actor.give_up_after_s` have passed without an answer.
     """
     own = caller(keys, Role.ACTOR, towards=Role.SERVER)
-    entrants = (Entrant("", (server,)),) if isinstance(server, str) else tuple(server)
+    entrants = _entrants(server)
     sessions: list[ActorSession | JointSession] = []
 
     def limit_s() -> float:
@@ -115,6 +115,13 @@ def run_actor(
                 raise
         finally:
             on_session(False)
+
+
+def _entrants(server: str | Sequence[str | Entrant]) -> tuple[Entrant, ...]:
+    """The policies; the only one where addresses alone are given."""
+    told = [server] if isinstance(server, str) else list(server)
+    addresses = tuple(each for each in told if isinstance(each, str))
+    return tuple(each for each in told if isinstance(each, Entrant)) or (Entrant("", addresses),)
 
 
 def _lineups(environment: EnvironmentSettings, actor: ActorSettings, entrants: tuple[Entrant, ...]) -> list[Lineup]:

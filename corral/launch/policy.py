@@ -64,6 +64,9 @@ def load_policy(path: Path, build: str = "") -> keras.Model:
 class GreedyPolicy:
     """A loaded policy, asked for the greedy actions of many environments at once.
 
+    Attributes:
+      counted: that the returns of all whom it acts for count, as `play_episodes` takes it.
+
     Args:
       model: takes the leaves of an observation, and those of a recurrent state where it has one; puts out a
         dictionary with "action" and the next state.
@@ -74,6 +77,8 @@ class GreedyPolicy:
     Raises:
       UserError: the model takes other observations, or gives no such action.
     """
+
+    counted = (True,)
 
     def __init__(self, model: keras.Model, observation: Spec, action: TensorSpec, frames: int = 1) -> None:
         from corral.agents.frames import stacked_spec

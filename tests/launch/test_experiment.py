@@ -138,7 +138,8 @@ def test_a_default_that_no_longer_holds_is_blamed_by_name(write) -> None:
         ("[server]\ntimeout_us = 3", "no such key; did you mean server.batching.timeout_us?"),
         (
             "[actor]\nzzz = 3",
-            "no such key; actor has processes, environments, resend_after_s, give_up_after_s, step_timeout_s",
+            "no such key; actor has processes, environments, pipeline, resend_after_s, leave_after_s, "
+            "give_up_after_s, step_timeout_s",
         ),
         (
             "[server]\nbatching = 3",
