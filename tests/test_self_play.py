@@ -88,6 +88,8 @@ def test_a_frozen_opponent_is_beaten(place: Workplace) -> None:
     assert abs(main["env_steps"] - rock["env_steps"]) <= 0.05 * main["env_steps"] + 200
     folder = place.run_folder / "policies"
     assert set(best_answers(folder / "main" / "policy.keras")) == {PAPER}
+    told = place.corral("evaluate", str(place.run_folder), "--episodes", "5", "--json")
+    assert json.loads(told.stdout)["mean_return"] == 4.0, told.stderr
     assert not (folder / "rock" / "policy.keras").exists()
     assert not (folder / "rock" / "checkpoints").exists()
     assert place.leftovers() == []

@@ -23,7 +23,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="In environments with several players, whom to play against; the first policy that can, if left out.",
+            help="In environments with several players, whom to play against, if not the first policy that can.",
         ),
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 100,

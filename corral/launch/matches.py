@@ -49,7 +49,7 @@ def opponents(
 
 
 def load_greedy(run: Path, name: str, observation: Spec, action: TensorSpec) -> GreedyPolicy:
-    """A policy of the run in `run`, acting greedily; of a past one the latest version there is. Raises `UserError`."""
+    """A policy of the run in `run`, acting greedily; a past one as what it is a past one of. Raises `UserError`."""
     settings = member(Experiment.read(experiment_file(run)), name).settings
     where = Path(settings.frozen) if settings.frozen else run
     folder = where if where.is_file() else policy_folder(where, None if settings.frozen else settings.past or name)
