@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def place() -> Iterator[Workplace]:
 
 
 def run(
-    place: Workplace, experiment: str, *options: str, timeout_s: float = 100
+    place: Workplace, experiment: str, *options: str, timeout_s: float = 300
 ) -> tuple[int, str, dict[str, Any]]:
     """Exit code, output and summary of a run."""
     (place.folder / "game.toml").write_text(experiment)
@@ -96,6 +97,7 @@ def test_a_frozen_opponent_is_beaten(place: Workplace) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(500)
 def test_self_play_ends_where_nobody_can_be_beaten(place: Workplace) -> None:
     experiment = f"""
     [run]
@@ -122,9 +124,12 @@ def test_self_play_ends_where_nobody_can_be_beaten(place: Workplace) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(500)
 def test_two_policies_are_compared_by_one_fleet_and_go_on(place: Workplace) -> None:
     options = ("--set", "run.target_return=1000", "--summary", "summary.json")
-    ran = place.corral("run", "examples/ab_cartpole.toml", "--set", "run.max_env_steps=8000", *options)
+    ran = place.corral(
+        "run", "examples/ab_cartpole.toml", "--set", "run.max_env_steps=8000", *options, timeout_s=200
+    )
     assert ran.returncode == 1, ran.stdout + ran.stderr  # not solved: nobody reaches 1000
     first = json.loads((place.folder / "summary.json").read_text())["policies"]
     assert list(first) == ["quick", "slow"]
@@ -138,7 +143,9 @@ def test_two_policies_are_compared_by_one_fleet_and_go_on(place: Workplace) -> N
     assert rates["quick"]["learning_rate"] == 3e-3
     assert rates["slow"]["learning_rate"] == 2e-4
 
-    more = place.corral("run", "--resume", str(folder), "--set", "run.max_env_steps=12000", *options[2:])
+    more = place.corral(
+        "run", "--resume", str(folder), "--set", "run.max_env_steps=12000", *options[2:], timeout_s=200
+    )
     assert more.returncode == 1, more.stdout + more.stderr
     assert "slow: going on from" in more.stdout
     second = json.loads((place.folder / "summary.json").read_text())["policies"]
@@ -147,3 +154,70 @@ def test_two_policies_are_compared_by_one_fleet_and_go_on(place: Workplace) -> N
     told = place.corral("evaluate", str(folder), "--policy", "slow", "--episodes", "5", "--json")
     assert json.loads(told.stdout)["episodes"] == 5, told.stderr
     assert place.leftovers() == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(500)
+def test_roles_by_hand(place: Workplace) -> None:
+    """Each in a process of its own; the second policy's addresses follow from the first one's."""
+    save_stubborn_policy(place.folder / "rock.keras", ROCK)
+    (place.folder / "game.toml").write_text(f"""
+    [run]
+    target_return = 3.6
+    [environment]
+    id = "tests.support.match:RockPaperScissors"
+    [server]
+    address = "ipc://{place.temporary}/actors"
+    [policies.main]
+    players = ["left"]
+    [policies.rock]
+    frozen = "rock.keras"
+    players = ["right"]
+    {GAME}
+    [learner]
+    unrolls_address = "ipc://{place.temporary}/unrolls"
+    weights_address = "ipc://{place.temporary}/weights"
+    """)
+    with ExitStack() as stack:
+        for command in (("server", "--policy", "main"), ("server", "--policy", "rock"), ("actor",)):
+            stack.enter_context(by_hand(place, command[0], "game.toml", *command[1:]))
+        learned = place.corral(
+            "learner", "game.toml", "--policy", "main", "--run-folder", "runs/main", timeout_s=300
+        )
+        assert learned.returncode == 0, learned.stdout + learned.stderr
+        assert "solved: mean return" in learned.stdout
+    assert set(best_answers(place.folder / "runs" / "main" / "policy.keras")) == {PAPER}
+    for command, text in (
+        (("server", "game.toml"), "name one with --policy: main, rock"),
+        (("server", "game.toml", "--policy", "rook"), "--policy rook: the experiment's policies are main, rock"),
+        (("learner", "game.toml", "--policy", "rock"), "--policy rock: a policy that is frozen, or a past one"),
+        (("actor", "game.toml", "--server", "rook=there"), "--server rook=there: the experiment's policies are"),
+    ):
+        refused = place.corral(*command)
+        assert refused.returncode == 2
+        assert text in refused.stderr
+
+
+@contextmanager
+def by_hand(place: Workplace, *command: str) -> Iterator[None]:
+    """A `corral` command that runs for as long as the block."""
+    log = (place.folder / f"{'-'.join(command).replace('/', '-')}.log").open("w+")
+    process = subprocess.Popen(
+        ["corral", *command],
+        cwd=place.folder,
+        env=place.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            log.seek(0)
+            print(f"--- {' '.join(command)}\n{log.read()}")
+            log.close()

@@ -23,8 +23,7 @@ _NOTHING = Given("", "")
 def load(path: Path, overrides: Sequence[str], environ: Mapping[str, str]) -> Experiment:
     """See `corral.launch.experiment.load_experiment`."""
     values, problems = gather(path, overrides, environ)
-    values = _inherited(values, problems)
-    experiment = _Check(path, values, problems).experiment()
+    experiment = _Check(path, _inherited(values, problems), problems, values).experiment()
     if problems:
         raise ExperimentError(path, problems)
     assert experiment is not None
@@ -35,12 +34,13 @@ def load(path: Path, overrides: Sequence[str], environ: Mapping[str, str]) -> Ex
 class _Check:
     """Validates again and again, each time without the values found wrong, until nothing is found."""
 
-    def __init__(self, path: Path, values: Values, problems: list[str]) -> None:
+    def __init__(self, path: Path, values: Values, problems: list[str], given: Values) -> None:
         self._path = path
         self._values = dict(values)
         self._problems = problems
         self._blamed: set[Key] = set()
         self._refused: list[Given] = []
+        self._said = {id(value): key for key, value in given.items()}  # where, before policies inherited it
 
     def experiment(self) -> Experiment | None:
         """The experiment, or None where what remained cannot be checked any further."""
@@ -70,6 +70,7 @@ class _Check:
         self._blamed.add(key)
         if not any(given is known for known in self._refused):  # a policy's that it has from the experiment's own
             self._refused.append(given)
+            key = self._said.get(id(given), key)
             self._problems.append(f"{dotted(key)} = {given.shown} ({given.origin}): {expected}")
         return True
 
