@@ -38,6 +38,8 @@ class Crew:
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Step environments until `stopping`, asked after every step, says so. Raises as `Part.look` does."""
+        for part in self._turns:
+            part.join()
         while not stopping():
             part, action = self._next()
             if self._board is not None:
@@ -61,6 +63,9 @@ class Crew:
                     self._turns.remove(part)
                     self._turns.append(part)
                     return part, action
+            # A reset may take long: what has come for the others is looked at before.
+            for part in self._turns:
+                part.hand_in()
 
     def _count(self) -> None:
         complete = all(part.joined for part in self._turns)

@@ -54,7 +54,8 @@ class ActorSettings:
     """Environments of each actor process."""
     pipeline: int = 1
     """Parts that these are divided into. Each part is stepped as one vectorised group and has a session of its own:
-    while it waits for its actions, the other parts are stepped. 2 or more for actors far from their server."""
+    while it waits for its actions, the other parts are stepped. This gains most where a step of all environments
+    takes about as long as the way to the server and back."""
     resend_after_s: float = 2.0
     """Seconds without an answer until a request is sent again."""
     leave_after_s: float = 3.0

@@ -29,6 +29,7 @@ OUT_OF_REACH = (
 )
 WITHIN_REACH = "CORRAL_RUN__TARGET_RETURN=195\n"
 ENVIRONMENTS, UNROLL_LENGTH = 48, 16  # as the experiment has them
+OTHER_FILES = ("docker-compose.actors.yml", "docker-compose.secrets.yml", "docker-compose.two.yml")
 DOCKER_PAGE = (ROOT / "docs" / "docker.md").read_text()
 READ_BOOKS = """
 import json
@@ -78,7 +79,7 @@ class Run:
 
     def until_actors(self, number: int) -> None:
         """Wait for so many sessions. A crashed actor's own stays until its lease ends, after ten seconds."""
-        until(lambda: self.server().get("actors") == number, 60, f"{number} sessions")
+        until(lambda: self.server().get("actors") == number, 180, f"{number} sessions")
 
     def until_learning(self) -> None:
         """Wait for steps and training steps that are not there yet."""
@@ -118,7 +119,7 @@ def test_the_listed_defaults_are_the_defaults() -> None:
     listed = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env").read_text(), re.MULTILINE))
     assert listed.pop("COMPOSE_PROFILES") == "cpu"
     used: dict[str, str] = {}
-    for file in ("docker-compose.yml", "docker-compose.actors.yml", "docker-compose.secrets.yml"):
+    for file in ("docker-compose.yml", *OTHER_FILES):
         for variable, default in re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / file).read_text()):
             assert used.setdefault(variable, default) == default, f"{variable} in {file}"
     assert listed == used
@@ -134,6 +135,7 @@ def test_everything_gets_ready(run: Run) -> None:
     run.until_learning()
 
 
+@pytest.mark.timeout(600)  # everything starts twice
 def test_a_rolling_restart_loses_no_step_that_was_accepted(run: Run) -> None:
     (command,) = re.findall(r"^docker compose (up .*--force-recreate.*)$", DOCKER_PAGE, re.MULTILINE)
     (before,) = run.project.containers("inference-server")

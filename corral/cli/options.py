@@ -98,6 +98,13 @@ Trace: TypeAlias = Annotated[
         "https://ui.perfetto.dev opens (docs/watching.md).",
     ),
 ]
+RayAddress: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="The Ray cluster's head; left out, RAY_ADDRESS or the cluster that this machine is a node of.",
+    ),
+]
 Keys: TypeAlias = Annotated[
     str | None,
     typer.Option(

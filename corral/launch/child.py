@@ -1,8 +1,9 @@
-"""One process of a local run: `python -m corral.launch.child ROLE RUN_FOLDER SOCKET_FOLDER [NUMBER [POLICY]]`.
+"""One process of a run: `python -m corral.launch.child ROLE RUN_FOLDER SOCKET_FOLDER [NUMBER [POLICY]]`.
 
 What the launcher starts in place of `corral server` and its like: the same roles without the command line
 around them, which would take two cores a second to import in every process together. It ends when the
-launcher does, because its standard input then ends.
+launcher does, because its standard input then ends. Where SOCKET_FOLDER is empty, the addresses and keys are
+those of the experiment in RUN_FOLDER.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def main(arguments: list[str]) -> int:
     lost = False
 
     def clean() -> None:
-        if lost:
+        if lost and socket_folder:
             sweep(folder, sockets_of(role, *which))
 
     def on_lost() -> None:
@@ -65,7 +66,7 @@ def main(arguments: list[str]) -> int:
     named = int(which[0]) if role == "actor" and which else None
     log_to_stderr(role, run=Path(run_folder).name, actor=named, owns_stderr=True)
     try:
-        return _run(role, Path(run_folder), folder, stop, *which)
+        return _run(role, Path(run_folder), folder if socket_folder else None, stop, *which)
     except Exception as error:
         log.critical("this process ends by a defect: %s: %s", type(error).__name__, error, exc_info=True)
         return 1
@@ -75,14 +76,18 @@ def main(arguments: list[str]) -> int:
         clean()
 
 
-def _run(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: str = "0", policy: str = "") -> int:
+def _run(
+    role: str, run_folder: Path, sockets: Path | None, stop: StopRequest, number: str = "0", policy: str = ""
+) -> int:
     from corral.launch.errors import guarded
     from corral.launch.experiment import Experiment
     from corral.launch.folder import EXPERIMENT, life
     from corral.launch.seeds import seed_of_life
     from corral.launch.sockets import local_addresses
 
-    experiment = local_addresses(Experiment.read(run_folder / EXPERIMENT), sockets)
+    experiment = Experiment.read(run_folder / EXPERIMENT)
+    if sockets is not None:
+        experiment = local_addresses(experiment, sockets)
     seed = seed_of_life(experiment.run.seed, life(run_folder))
     if role != "learner":
         experiment = replace(experiment, run=replace(experiment.run, seed=seed))

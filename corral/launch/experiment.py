@@ -18,7 +18,7 @@ from actor_client.settings import ActorSettings, EnvironmentSettings
 from corral.agents.settings import AgentSettings
 from corral.launch.errors import UserError
 from corral.launch.policy_settings import PolicySettings, check_policies, inherit, leave_out
-from corral.launch.settings import EvaluationSettings, MetricsSettings, RunSettings, SecuritySettings
+from corral.launch.settings import EvaluationSettings, MetricsSettings, RaySettings, RunSettings, SecuritySettings
 from inference_server.settings import ServerSettings
 from learner.settings import LearnerSettings
 
@@ -58,6 +58,7 @@ class Experiment:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    ray: RaySettings = field(default_factory=RaySettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
     policies: Mapping[str, PolicySettings] = field(default_factory=dict)
     """Several policies in one run, by name (docs/policies.md)."""

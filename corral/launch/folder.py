@@ -128,6 +128,13 @@ def begin(
     return lambda: _restore(folder, before)
 
 
+def relocate(folder: Path, server_addresses: Sequence[str], learner_address: str) -> None:
+    """Write down that servers and learner of the run that goes on in `folder` answer elsewhere now."""
+    run = read_json(folder / RUN)
+    run["starts"][-1] |= {"server_addresses": list(server_addresses), "learner_address": learner_address}
+    write_json(folder / RUN, run)
+
+
 def life(folder: Path) -> int:
     """How often the run in `folder` was resumed."""
     return max(0, len(_starts(folder)) - 1)

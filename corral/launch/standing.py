@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from corral.launch.cast import Part, server_addresses
+from corral.launch.cast import Part
 from corral.launch.evaluations import Evaluations
 from corral.launch.experiment import Experiment
 from corral.launch.folder import RESULT, begin
@@ -22,43 +23,63 @@ class Standing:
     """One policy of a run that goes on, asked and written down; all there is of a run without policies.
 
     Args:
-      member: the policy, with its addresses.
+      member: the policy.
       run: the run's folder.
       parts: the run's processes.
-      fetch: how to ask for figures.
 
     Attributes:
       member: the policy.
       folder: where its files lie.
-      poller: what its servers and its learner say, as "server" and "learner".
+      poller: once it is watched, what its servers and its learner say, as "server" and "learner".
       servers: the names of its servers.
       learner: the name of its learner; None where it is not trained.
     """
 
-    def __init__(self, member: Member, run: Path, parts: Iterable[Part], fetch: Fetch | None) -> None:
+    poller: StatusPoller
+
+    def __init__(self, member: Member, run: Path, parts: Iterable[Part]) -> None:
         self.member = member
         self.folder = member.folder(run)
         own = [part for part in parts if part.policy == member.name]
         self.servers = tuple(part.name for part in own if part.role == "server")
         self.learner = next((part.name for part in own if part.role == "learner"), None)
-        several = self.servers if len(self.servers) > 1 else ()
-        addresses = {part.name if part.name in several else part.role: part.address for part in own if part.address}
-        self.poller = StatusPoller(addresses, fetch, servers=several)
+        self._several = len(self.servers) > 1
         self._judge = Judge()
         self._steps_before: int | None = None
         self._evaluations = Evaluations(self.folder)
-        self._watcher = Watcher(self.folder, SilentView()) if member.name else None
+        self._watcher: Watcher | None = None
 
-    def begin(self, folder: Path, experiment: Experiment, source: Path | None = None) -> Callable[[], None]:
+    def begin(
+        self, folder: Path, experiment: Experiment, addresses: Mapping[str, str], source: Path | None = None
+    ) -> Callable[[], None]:
         """Write down in `folder` that it begins, and as what; what makes that undone.
 
         Args:
-          experiment: as it is to be read again, without the addresses of this machine.
+          addresses: where the run's processes say how they do, by name, as far as that is known.
           source: the experiment file.
         """
-        own = self.member.experiment
-        learner = own.learner.unrolls_address if self.learner else ""
-        return begin(folder, experiment, server_addresses(own), learner, source)
+        return begin(folder, experiment, *self.ends(addresses), source)
+
+    def watch(self, addresses: Mapping[str, str], fetch: Fetch | None) -> None:
+        """Be ready to ask, where `addresses` say, and to write down what is answered."""
+        several = self.servers if self._several else ()
+        self.poller = StatusPoller(self._own(addresses), fetch, servers=several)
+        self._watcher = Watcher(self.folder, SilentView()) if self.member.name else None
+
+    def move(self, addresses: Mapping[str, str]) -> None:
+        """Ask there from now on."""
+        self.poller.move(self._own(addresses))
+
+    def ends(self, addresses: Mapping[str, str]) -> tuple[list[str], str]:
+        """Where the servers, by number, and the learner say how they do, as far as that is known."""
+        servers = [addresses[name] for name in self.servers if name in addresses]
+        return servers, addresses.get(self.learner or "", "")
+
+    def _own(self, addresses: Mapping[str, str]) -> dict[str, str]:
+        names = {name: name if self._several else "server" for name in self.servers}
+        if self.learner:
+            names[self.learner] = "learner"
+        return {called: addresses[name] for name, called in names.items() if name in addresses}
 
     def progress(self, elapsed_s: float, restarts: int = 0, goal: Goal | None = None) -> Progress:
         """How it stands now."""
@@ -71,11 +92,12 @@ class Standing:
         run, before = self.member.experiment.run, self._steps_before or 0
         return Progress(run, elapsed_s, server, learner, before, restarts, verdict, goal)
 
-    def ask_again(self) -> None:
-        """Ask its servers a last time: they still know, but not for long."""
+    def ask_again(self, servers: Iterable[str]) -> None:
+        """Ask those of its servers a last time: they still know, but not for long."""
         if (self.folder / RESULT).exists() or "server" in self.poller.figures:
-            for name in self.servers if len(self.servers) > 1 else ("server",):
-                self.poller.ask(name, 1.0)
+            for name in servers:
+                with suppress(KeyError):  # it has no place yet
+                    self.poller.ask(name if self._several else "server", 1.0)
 
     def tell(self, progress: Progress, *, last: bool = False) -> None:
         """Write it into the policy's own folder, where it has one."""

@@ -43,4 +43,6 @@ def _of_run(folder: Path) -> tuple[str, ...]:
     run = folder.parents[1] if folder.parent.name == POLICIES else folder
     if not goes_on(run):
         raise UserError(f"no run goes on in {folder}: it has ended; summary.json there says how")
+    if not addresses:
+        raise UserError(f"the servers of the run in {folder} have no place in their cluster yet; ask again")
     return addresses

@@ -67,7 +67,7 @@ class Project:
 
     def start(self, *arguments: str) -> None:
         """`up`, until everything is healthy."""
-        self.compose("up", "--detach", "--wait", "--wait-timeout", "120", *arguments, timeout_s=150)
+        self.compose("up", "--detach", "--wait", "--wait-timeout", "240", *arguments, timeout_s=270)
 
     def containers(self, service: str) -> list[dict[str, Any]]:
         """The service's containers, ended ones too, by their number: what `docker inspect` says of each."""
