@@ -17,5 +17,6 @@ __all__, __getattr__, __dir__ = exports(
         "SessionLostError": "actor_session",
         "UnansweredError": "line",
         "run_actor": "runner",
+        "wait": "line",
     },
 )

@@ -38,6 +38,8 @@ class Crew:
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Step environments until `stopping`, asked after every step, says so. Raises as `Part.look` does."""
+        for part in self._turns:
+            part.join()
         while not stopping():
             part, action = self._next()
             if self._board is not None:
@@ -52,7 +54,7 @@ class Crew:
         for part in self._turns:
             part.hand_in()
         while True:
-            wait(part.session for part in self._turns)
+            wait(line for part in self._turns for line in part.session.lines)
             for part in self._turns:
                 action = part.look()
                 if action is None:
@@ -61,6 +63,9 @@ class Crew:
                     self._turns.remove(part)
                     self._turns.append(part)
                     return part, action
+            # A reset may take long: what has come for the others is looked at before.
+            for part in self._turns:
+                part.hand_in()
 
     def _count(self) -> None:
         complete = all(part.joined for part in self._turns)

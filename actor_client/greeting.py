@@ -14,6 +14,8 @@ from corral.protocol import ErrorCode, Hello, MessageType, ProtocolError, Welcom
 
 log = logging.getLogger(__name__)
 
+_FRESH = 0.5
+"""Part of a lease for which a WELCOME may have been under way, and nobody doubts it."""
 RETRY_S = 0.05
 """Seconds until a server that is not ready is asked again."""
 
@@ -44,6 +46,7 @@ class Greeting:
         self._began = time.monotonic()
         self._backoff = Backoff()
         self._told = ""
+        self._renewed = False
         self.refused: ErrorCode | None = None
         self._again_at = math.inf
         self._send()
@@ -68,7 +71,11 @@ class Greeting:
             self._pause(refusal)
             return None
         if answer is not None:
-            return unpack_control(Welcome, answer[1])
+            welcome = unpack_control(Welcome, answer[1])
+            if self._is_stale(welcome):
+                self._send()
+                return None
+            return welcome
         if self._again_at < math.inf:
             if self._stopping():
                 raise UnansweredError("stopped while waiting for the server")
@@ -78,10 +85,21 @@ class Greeting:
 
     def _send(self) -> None:
         self._again_at = math.inf
+        self._asked = time.monotonic()
         # A number of its own for each try: the refusal of an earlier one may come late.
         self._sequence += 1
         hello = pack_control(MessageType.HELLO, self._nonce, self._sequence, self._hello)
         self._line.send([hello], self._nonce, self._sequence)
+
+    def _is_stale(self, welcome: Welcome) -> bool:
+        """Whether the session may have ended before anybody looked, since other environments took their time.
+
+        The same HELLO once more renews it, or opens another. Only once: a way may be as long as a lease.
+        """
+        if self._renewed or time.monotonic() - self._asked < _FRESH * welcome.lease_s:
+            return False
+        self._renewed = True
+        return True
 
     def _pause(self, refusal: ProtocolError) -> None:
         self.refused = refusal.code

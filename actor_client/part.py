@@ -1,4 +1,4 @@
-"""A part of an actor's environments: they are stepped together, and have a session of their own."""
+"""A part of an actor's environments: they are stepped together, and have a session of their own, or several."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import logging
 import numpy as np
 
 from actor_client.actor_session import ActorSession, Rows, SessionLostError
-from actor_client.environments import EnvironmentGroup
+from actor_client.groups import EnvironmentGroup
+from actor_client.joint_session import JointSession
 from actor_client.seeds import environment_seeds
 from actor_client.timesheet import Timesheet
 from actor_client.watchdog import Watchdog
@@ -34,7 +35,7 @@ class Part:
         self,
         number: int,
         group: EnvironmentGroup,
-        session: ActorSession,
+        session: ActorSession | JointSession,
         *,
         seed: int,
         sheet: Timesheet,
@@ -51,10 +52,19 @@ class Part:
         self._address = ""
         self._rows: Rows | None = None
         self._asked = np.zeros(0, np.uint16)
-        session.greet()
+        self._begins = False
+
+    def join(self) -> None:
+        """Ask for a session: shortly before the first `look`, since nobody keeps it alive before."""
+        self.session.greet()
 
     def hand_in(self) -> None:
-        """Send the rows that are to be acted on, if there are any, unless the session should move on before."""
+        """Send the rows that are to be acted on, if there are any, unless the session should move on before.
+
+        Where the session is new, these are the first ones after a reset of the environments.
+        """
+        if self._begins:
+            self._reset()
         if self._rows is not None and (address := self.session.better) is not None:
             log.info("moving from %s to %s, which has fewer environments", self.session.address, address)
             self._rows = None
@@ -68,7 +78,7 @@ class Part:
     def look(self) -> np.ndarray | None:
         """The actions for the rows that were handed in; None where they are not here yet.
 
-        A session that is lost is asked for again, and once it is open the environments are reset.
+        A session that is lost is asked for again.
 
         Raises:
           ProtocolError: the server will not have this actor, or refuses its rows.
@@ -96,13 +106,16 @@ class Part:
         log.info("joined %s %swith environments %s", self.session.address, "again, " * self._has_played, numbers)
         self._sheet.moves += self._has_played and self.session.address != self._address
         self._address = self.session.address
+        self._begins = True
         self._tell(True)
+
+    def _reset(self) -> None:
+        first = self.session.first_environment
         self._sheet.works(self.number)
         seeds = None if self._has_played else environment_seeds(self._seed, first, self._group.size)
         self._rows = self._watchdog.call(self._group.reset, seeds)
         self._sheet.waits()
-        self._has_played = True
-        self.hand_in()
+        self._has_played, self._begins = True, False
 
     def _tell(self, has_session: bool) -> None:
         self.joined = has_session

@@ -54,7 +54,8 @@ class ActorSettings:
     """Environments of each actor process."""
     pipeline: int = 1
     """Parts that these are divided into. Each part is stepped as one vectorised group and has a session of its own:
-    while it waits for its actions, the other parts are stepped. 2 or more for actors far from their server."""
+    while it waits for its actions, the other parts are stepped. This gains most where a step of all environments
+    takes about as long as the way to the server and back."""
     resend_after_s: float = 2.0
     """Seconds without an answer until a request is sent again."""
     leave_after_s: float = 3.0
@@ -88,3 +89,21 @@ class ActorSettings:
             raise ValueError(f"give_up_after_s must be 0 or more seconds, not {self.give_up_after_s}")
         if self.step_timeout_s < 0:
             raise ValueError(f"step_timeout_s must be 0 or more seconds, not {self.step_timeout_s}")
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A policy, as an actor knows it.
+
+    Attributes:
+      name: empty for the only one of a run without policies.
+      addresses: where its servers are.
+      share: the part of an actor's environments that it plays in, for each player that it can be; None shares what
+        others leave.
+      players: whom it can play; empty stands for all.
+    """
+
+    name: str
+    addresses: tuple[str, ...]
+    share: float | None = None
+    players: tuple[str, ...] = ()

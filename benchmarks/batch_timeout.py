@@ -170,11 +170,11 @@ def measure_training(repeats: int, steps: int) -> dict[int, list[dict[str, float
                 command += ["--set", "run.target_return=100000", "--set", f"run.max_env_steps={steps}"]
                 subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
                 (run,) = Path(folder).iterdir()
-                found[timeout].append(_steady(run))
+                found[timeout].append(steady(run))
     return found
 
 
-def _steady(run: Path) -> dict[str, float]:
+def steady(run: Path) -> dict[str, float]:
     """Figures of a run without its start."""
     lines: list[dict[str, Any]] = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     first, last = lines[len(lines) // 4], lines[-1]

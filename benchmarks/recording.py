@@ -22,6 +22,7 @@ from corral.bench.sweep import Conditions, measure, plans
 from corral.protocol import TensorSpec
 from inference_server.batch import Batch, Request
 from inference_server.batcher import Reason
+from inference_server.delays import Departure
 from inference_server.sessions import Session
 from inference_server.stats import Stats
 
@@ -49,7 +50,8 @@ def recording_us(requests: int) -> tuple[float, float]:
         delays.socket_is_empty()
         delays.blocked(False)
         delays.blocked(False)
-        stats.batch_left(batch, Reason.IDLE, requests, began, gathers=False)
+        departure = Departure(Reason.IDLE, began, delays.moment)
+        stats.batch_left(batch, departure, requests, time.monotonic(), gathers=False, frees=True)
 
     stats.figures()
     each = min(timeit.repeat(record, number=CALLS, repeat=5)) / CALLS

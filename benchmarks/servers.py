@@ -4,7 +4,8 @@
 
 The model sleeps, so that cores do not limit: what is lost is lost to sharing actors and one learner. Actors are
 processes of `run_actor` with scripted environments, which choose their servers themselves. Run it in the project's
-root; `--json FILE` writes the figures too. Before each measurement it waits until the servers are level.
+root; `--json FILE` writes the figures too. It measures once the servers are level, then kills one, and counts the
+seconds until all its actors have a seat at the others.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from corral.launch.cast import following
 from corral.protocol import fetch_status
-from tests.support.processes import process, until, until_serving
+from tests.support.processes import Process, until, until_serving
 
 START_S = 300.0
 
@@ -47,15 +48,20 @@ def measure(servers: int, settings: argparse.Namespace, say: Callable[[str], obj
         addresses = [following(first, number) for number in range(servers)]
         rows = settings.actors * settings.environments
         server = json.dumps({"sleep_ms": settings.sleep_ms, "max_size": rows, "slots": 2 * rows * servers})
-        stack.enter_context(process("-m", "tests.support.idle_learner", unrolls, weights, "1024"))
-        for address in addresses:
-            stack.enter_context(process("-m", "tests.support.slow_server", address, unrolls, weights, server))
+
+        def start(module: str, *arguments: str) -> Process:
+            started = Process("-m", f"tests.support.{module}", *arguments)
+            stack.callback(started.kill)
+            return started
+
+        start("idle_learner", unrolls, weights, "1024")
+        processes = [start("slow_server", address, unrolls, weights, server) for address in addresses]
         say(f"{servers} servers: starting")
         for address in addresses:
             until_serving(address, START_S)
         actor = (",".join(addresses), "SINGLE", str(settings.environments), "2.0")
         for _ in range(settings.actors * servers):
-            stack.enter_context(process("-m", "tests.support.scripted_actor", *actor))
+            start("scripted_actor", *actor)
         whole = rows * servers
 
         def is_level() -> bool:
@@ -66,12 +72,23 @@ def measure(servers: int, settings: argparse.Namespace, say: Callable[[str], obj
         until(is_level, START_S, f"{servers} servers, level")
         say(f"{servers} servers: level after {time.monotonic() - began:.1f} s; measuring")
         rates = [_rates(addresses, settings.seconds) for _ in range(settings.rounds)]
+        failover_s = None
+        if servers > 1:
+            say(f"{servers} servers: killing one")
+            processes[-1].kill()
+            killed = time.monotonic()
+            rest = addresses[:-1]
+            until(
+                lambda: sum(status(each)["environments"] for each in rest) == whole, START_S, "all with the others"
+            )
+            failover_s = time.monotonic() - killed
     together = statistics.median(sum(each) for each in rates)
     return {
         "servers": servers,
         "actors": settings.actors * servers,
         "steps_per_s": together,
         "steps_per_s_of_each_server": together / servers,
+        "failover_s": failover_s,
         "rounds": rates,
     }
 
@@ -101,12 +118,14 @@ def main() -> None:
         measure(int(count), settings, lambda text: print(text, flush=True)) for count in settings.servers.split(",")
     ]
     alone = found[0]["steps_per_s_of_each_server"]
-    print("| servers | actors | steps/s | steps/s of each server | relative |\n|---|---|---|---|---|")
+    print("| servers | actors | steps/s | steps/s of each server | relative | one killed, all act again after |")
+    print("|---|---|---|---|---|---|")
     for row in found:
         row["relative"] = row["steps_per_s_of_each_server"] / alone
         print(
             f"| {row['servers']} | {row['actors']} | {row['steps_per_s']:,.0f} "
-            f"| {row['steps_per_s_of_each_server']:,.0f} | {row['relative']:.2f} |"
+            f"| {row['steps_per_s_of_each_server']:,.0f} | {row['relative']:.2f} "
+            f"| {'-' if row['failover_s'] is None else format(row['failover_s'], '.1f') + ' s'} |"
         )
     load = os.getloadavg()[0]
     print(f"\nload average {load:.1f} on {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")

@@ -68,7 +68,9 @@ def _row(session: Session, now: float) -> dict[str, Any]:
         wait_s = work.wait_s - (0.0 if whole else before.wait_s)
         seconds = environment_s + wait_s
         if seconds > 0:
-            row["steps_per_s"] = (work.steps - (0 if whole else before.steps)) / seconds
+            # A session tells less than all its time where its actor has others; words that come late come at once.
+            passed_s = max(ended - began, seconds)
+            row["steps_per_s"] = (work.steps - (0 if whole else before.steps)) / passed_s
             row["wait_share"] = min(max(wait_s / seconds, 0.0), 1.0)
             row["environment_share"] = 1.0 - row["wait_share"]
     return row

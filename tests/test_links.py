@@ -38,15 +38,17 @@ class Link(NamedTuple):
       delay_s: each way.
       loss: part of all packets.
       down_s: how long it breaks now and then; 0 for one that does not.
+      up_s: for how long it holds in between.
     """
 
     delay_s: float = 0.0
     loss: float = 0.0
     down_s: float = 0.0
+    up_s: float = 3.0
 
 
 SLOW, LOSSY, BREAKING = Link(delay_s=0.02), Link(loss=0.01), Link(delay_s=0.005, down_s=2.0)
-BAD = Link(0.02, 0.01, 2.0)
+BAD = Link(0.02, 0.01, 2.0, 8.0)
 ALL = pytest.mark.parametrize("link", [SLOW, LOSSY, BREAKING], ids=["20 ms each way", "1 % loss", "partitions"])
 
 
@@ -57,7 +59,7 @@ def linked(host: Host, link: Link) -> Iterator[list[float]]:
     ended = threading.Event()
 
     def disturb() -> None:
-        while link.down_s and not ended.wait(3.0):
+        while link.down_s and not ended.wait(link.up_s):
             host.unplug()
             breaks.append(link.down_s)
             ended.wait(link.down_s)
@@ -121,7 +123,7 @@ def test_cartpole_is_solved_by_a_learner_over_a_bad_link(machines: Machines) -> 
     with linked(machines.b, BAD) as breaks:
         server = machines.start(machines.a, SERVER)
         actor = machines.start(machines.c, ACTOR, *FAR_ACTOR)
-        learner = machines.start(machines.b, LEARNER_ELSEWHERE)
+        learner = machines.start(machines.b, LEARNER_ELSEWHERE, "--set", "learner.queue_batches=4")
         assert learner.popen.wait(500) == 0, learner.output
     assert actor.end() == 0
     assert_books_balance(machines, breaks)

@@ -15,14 +15,17 @@ import pytest
 from tests.support.hosts import Host, HostProcess, hosts
 from tests.support.machines import (
     ACTOR,
+    ACTOR_OF_TWO,
     BUNDLE,
     BUNDLE_ELSEWHERE,
+    BUNDLE_SERVERS,
     ENVIRONMENTS,
     KEYS,
     LEARNER,
     LEARNER_ELSEWHERE,
     PAGE,
     SERVER,
+    SERVERS,
     SET,
     STATUS,
     Machines,
@@ -102,6 +105,33 @@ def test_server_and_learner_on_different_machines(machines: Machines) -> None:
     assert [process.end() for process in (actor, server)] == [0, 0]
 
 
+@pytest.mark.timeout(400)
+def test_actors_share_two_servers_and_go_to_the_one_that_is_there(machines: Machines) -> None:
+    machines.place.environment |= {"CORRAL_RUN__TARGET_RETURN": "1000", "CORRAL_RUN__MAX_ENV_STEPS": "1000000000"}
+    learner_elsewhere(machines, machines.b)
+    servers = [
+        machines.start(host, command) for host, command in zip((machines.a, machines.c), SERVERS, strict=True)
+    ]
+    machines.start(machines.b, LEARNER_ELSEWHERE)
+    for host in (machines.a, machines.c):
+        until(lambda host=host: figures(machines, host)["ready"], 120, "two servers with weights")
+    actors = [machines.start(machines.b, ACTOR_OF_TWO) for _ in range(2)]
+
+    def actors_at(host: Host) -> int | None:
+        return figures(machines, host)["actors"]
+
+    until(lambda: actors_at(machines.a) == actors_at(machines.c) == 1, what="an actor at each server")
+    machines.c.unplug()
+    try:
+        until(lambda: actors_at(machines.a) == 2, 30, "both at the one that is there")
+    finally:
+        machines.c.plug_in()
+    until(lambda: actors_at(machines.a) == actors_at(machines.c) == 1, what="an actor at each server again")
+    numbers = re.findall(r"with environments (\d+) to", "".join(actor.output for actor in actors))
+    assert {int(first) // 1024 for first in numbers} == {0, 1}  # each server numbers from a place of its own
+    assert [process.end() for process in (*actors, *servers)] == [0, 0, 0, 0]
+
+
 def test_a_cable_is_pulled_and_put_back(visit: Machines) -> None:
     pulled, other = (visit.start(host, ACTOR) for host in (visit.c, visit.b))
     until_stepping(visit, actors=2)
@@ -160,8 +190,9 @@ def test_the_batch_timeout_is_set_from_another_machine(visit: Machines) -> None:
 
 def test_no_command_of_the_page_is_left_out() -> None:
     commands = re.findall(r"^corral .*", "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE)
-    assert set(commands) == {KEYS, BUNDLE, SERVER, LEARNER, LEARNER_ELSEWHERE, ACTOR, STATUS, SET}
-    assert f"`{BUNDLE_ELSEWHERE}`" in PAGE
+    here = {KEYS, BUNDLE, SERVER, LEARNER, LEARNER_ELSEWHERE, ACTOR, STATUS, SET, *SERVERS, ACTOR_OF_TWO}
+    assert set(commands) == here
+    assert all(f"`{command}`" in PAGE for command in (BUNDLE_ELSEWHERE, BUNDLE_SERVERS))
 
 
 def test_hosts_are_gone_after_a_failure(network: list[Host], machines: Machines) -> None:

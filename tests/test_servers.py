@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from corral.launch.books import read_books, total
 from corral.launch.cast import following
 from corral.protocol import fetch_status
+from tests.support.command import Workplace, workplace
 from tests.support.processes import Process, until, until_serving
 from tests.support.roving_witness import RovingWitness
 from tests.support.scripted_run import ScriptedRun
@@ -98,6 +104,64 @@ class Fleet:
         return unroll is not None
 
 
+def status_of(place: Workplace) -> dict[str, Any]:
+    """The figures of the run in `place`; nothing where nobody answers yet."""
+    answer = place.corral("status", str(place.run_folder), "--json")
+    return json.loads(answer.stdout) if answer.stdout.startswith("{") else {}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(500)
+def test_a_run_with_two_servers_is_asked_set_and_healed_as_one() -> None:
+    options = ("--set", "servers=2", "--set", "run.target_return=1000", "--set", "learner.checkpoint_every_s=1")
+    with workplace() as place:
+        run = subprocess.Popen(
+            ["corral", "run", "examples/cartpole.toml", *options],
+            cwd=place.folder,
+            env=place.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            until(lambda: len(list(place.folder.glob("runs/*/run.json"))) == 1, 120, "a run")
+
+            def all_act() -> bool:
+                status = status_of(place)
+                servers = status.get("servers", {}).values()
+                return status.get("environments") == 48 and all(each["env_steps"] > 0 for each in servers)
+
+            until(all_act, 240, "both servers act")
+            answer = place.corral("set", str(place.run_folder), "server.batching.timeout_us=700")
+            assert answer.stdout.count("timeout_us = 700") == 2
+            servers = status_of(place)["servers"].values()
+            assert [each["timeout_us"] for each in servers] == [700, 700]
+            assert "ready" in place.corral("top", str(place.run_folder), "--json", "-n", "2").stdout
+
+            identities = {each["identity"] for each in servers}
+            for child in psutil.Process(run.pid).children():
+                if child.cmdline()[3:4] == ["server"] and child.cmdline()[-1] == "1":
+                    child.kill()
+
+            def healed() -> bool:
+                status = status_of(place)
+                new = {each["identity"] for each in status.get("servers", {}).values()} - identities
+                return bool(new) and bool(status["ready"]) and status["environments"] == 48
+
+            until(healed, 240, "a new server, and a seat for everybody")
+            run.send_signal(signal.SIGINT)
+            output, _ = run.communicate(timeout=120)
+        finally:
+            run.kill()
+            run.wait()
+        assert run.returncode == 130
+        assert "server-1 ended (killed by SIGKILL) and was started again" in output
+        summary = json.loads((place.run_folder / "summary.json").read_text())
+        assert summary["restarts"] == 1
+        assert summary["steps_lost"] >= 0
+        assert len(list((place.run_folder / "ledgers").iterdir())) == 3
+        assert not place.leftovers()
+
+
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     with ExitStack() as stack:
@@ -121,6 +185,7 @@ def test_one_server_dies_for_good_and_one_comes_back(fleet: Fleet) -> None:
     fleet.check_books(servers=4)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(500)
 def test_a_server_that_drains_sends_its_actors_to_the_others(fleet: Fleet) -> None:
     fleet.goes_on_until(lambda: len(fleet.witness.followed) == EVERYBODY, "everybody acts")

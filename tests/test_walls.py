@@ -31,8 +31,10 @@ MAY_IMPORT = {
     "corral.launch": UNDER_THE_ROOF,
     "corral.bench": UNDER_THE_ROOF | {"corral.launch"},
     "corral.chaos": UNDER_THE_ROOF | {"corral.launch"},
+    "corral.cluster": UNDER_THE_ROOF | {"corral.launch"},
     "corral.dashboard": UNDER_THE_ROOF | {"corral.launch"},
-    "corral.cli": UNDER_THE_ROOF | {"corral.launch", "corral.bench", "corral.chaos", "corral.dashboard"},
+    "corral.cli": UNDER_THE_ROOF
+    | {"corral.launch", "corral.bench", "corral.chaos", "corral.cluster", "corral.dashboard"},
 }
 HEAVY = {"tensorflow", "jax", "keras"}
 LIGHT_ROOMS = ("corral.protocol", "actor_client")

@@ -44,6 +44,7 @@ def host_server(settings: Message, wire: Wire) -> int:
             batching=BatchingSettings(**settings["batching"], max_waiting_rows=settings["environments"]),
             unrolls=UnrollSettings("block"),
             drain_s=0.0,  # the unrolls of a benchmark are nobody's
+            **settings.get("serving", {}),
         ),
         lambda: load_agent(settings["model"], settings["request"]),
         learner=tuple(settings["learner"]) if settings["learner"] else None,

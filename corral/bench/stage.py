@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class Stage:
       server: the address of a running server; None starts one.
       keys: the folder of an actor's and an operator's keys, where that server has keys.
       floors: whether the limits are measured too.
+      serving: settings of a server that is started, beside its batching.
       pin: the server on the first core, the clients on the others.
       say: told what is being waited for.
 
@@ -54,10 +56,12 @@ class Stage:
         keys: str = "",
         floors: bool = True,
         pin: bool = False,
+        serving: Mapping[str, Any] = MappingProxyType({}),
         say: Callable[[str], object] = lambda text: None,
     ) -> None:
         self.load = load
         self._batching = batching
+        self._serving = dict(serving)
         self._model = model
         self._pin = pin
         self._stack = ExitStack()
@@ -123,6 +127,7 @@ class Stage:
                 address=self._address("server"),
                 environments=load.clients * load.rows + load.idle,
                 batching=self._batching,
+                serving=self._serving,
                 learner=addresses,
                 keys=self._keys,
             )

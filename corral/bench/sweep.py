@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import product
 from typing import Any
 
@@ -30,7 +30,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all rows share."""
+    """What all rows share.
+
+    Attributes:
+      serving: settings of a server that is started, beside its batching: "replicas", "precision".
+    """
 
     model: str = "mlp"
     server: str | None = None
@@ -39,6 +43,7 @@ class Conditions:
     repeats: int = 1
     floors: bool = True
     pin: bool = False
+    serving: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plans(options: Mapping[str, str]) -> list[Plan]:
@@ -75,6 +80,7 @@ def measure(
             keys=conditions.keys,
             floors=conditions.floors,
             pin=conditions.pin,
+            serving=conditions.serving,
             say=tally.say,
         ) as stage:
             measured = []

@@ -8,6 +8,7 @@ training on them. So what fuller batches save is worth more in training on the s
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from corral.bench.load import Load
 from corral.bench.recommendation import Found, Recommendation, Setting, recommend
 from corral.bench.result import Result, median
 from corral.bench.think import Think, measure_think
+from corral.launch.cast import server_addresses
 from corral.launch.errors import UserError
 from corral.launch.estimate import Say, say_nothing
 from corral.launch.experiment import Experiment
@@ -101,14 +103,14 @@ def tune(
 
 
 def load_of(experiment: Experiment, think: Think, *, busy: bool) -> Load:
-    """What the experiment's actors would do to a server. Raises `UserError`."""
-    actor = experiment.actor
+    """What the experiment's actors would do to a server, of several to the fullest. Raises `UserError`."""
+    actor, clients = experiment.actor, _actors(experiment)
     # Clients that sleep need no process of their own, and more processes than cores would only take turns.
-    processes = actor.processes if busy else min(actor.processes, os.cpu_count() or 1)
+    processes = clients if busy else min(clients, os.cpu_count() or 1)
     try:
         return Load(
             request="step",
-            clients=actor.processes,
+            clients=clients,
             processes=processes,
             rows=actor.environments,
             think_us=think.step_s * 1e6,
@@ -118,19 +120,24 @@ def load_of(experiment: Experiment, think: Think, *, busy: bool) -> Load:
         raise UserError(f"{experiment.environment.id} cannot be played by clients: {error}") from error
 
 
+def _actors(experiment: Experiment) -> int:
+    """Actors that share a server."""
+    return math.ceil(experiment.actor.processes / len(server_addresses(experiment)))
+
+
 def settings(experiment: Experiment, timeouts_us: Sequence[int]) -> list[Setting]:
     """Every combination to measure, ascending: each timeout with each of `sizes`."""
     return sorted(Setting(size, timeout) for size in sizes(experiment) for timeout in set(timeouts_us))
 
 
 def sizes(experiment: Experiment) -> list[int]:
-    """The values of `max_size` to try: the experiment's, and that which holds every environment at once.
+    """The values of `max_size` to try: the experiment's, and that which holds all environments of a server at once.
 
     Whoever has chosen the bucket sizes has chosen the largest too: then it is that one alone. One that is smaller
     than a single actor's request cannot be tried: no server would have that actor.
     """
     batching, actor = experiment.server.batching, experiment.actor
-    every = actor.processes * actor.environments
+    every = _actors(experiment) * actor.environments
     if batching.buckets or every > 65_535:
         return [batching.max_size]
     return sorted({size for size in (batching.max_size, every) if size >= actor.environments})

@@ -12,7 +12,7 @@ from typing import Any
 from corral.chaos.invariants import Invariants
 from corral.chaos.plan import Injury, Plan
 from corral.chaos.recovery import Patient
-from corral.launch.processes import Child
+from corral.launch.process import Process
 from corral.launch.progress import Goal
 
 PATIENCE_S = 300.0
@@ -81,7 +81,7 @@ class Chaos:
         self._clock = clock
         self._frozen: list[_Frozen] = []
         self._patients: list[Patient] = []
-        self._children: Mapping[str, Child] = {}
+        self._children: Mapping[str, Process] = {}
         self._figures: Mapping[str, Mapping[str, Any]] = {}
         self._note: Callable[[str], None] = print
         self._began = self._due = self._ends = 0.0
@@ -90,7 +90,7 @@ class Chaos:
     def begin(
         self,
         folder: Path,
-        children: Mapping[str, Child],
+        children: Mapping[str, Process],
         figures: Mapping[str, Mapping[str, Any]],
         note: Callable[[str], None],
     ) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from corral.launch.errors import UserError
-from corral.launch.processes import RESTARTS_PER_MINUTE
+from corral.launch.process import RESTARTS_PER_MINUTE
 
 ROLES = ("actor", "server", "learner")
 ACTS: tuple[Literal["kill", "freeze"], ...] = ("kill", "freeze")

@@ -34,6 +34,7 @@ class Patient:
         self.hurt_at = hurt_at
         self._environments = environments
         self._server = str(figures.get(injury.name, {}).get("identity", ""))
+        self._uptime_s = figures.get(injury.name, {}).get("uptime_s")
         self._epoch, self._steps = _training(figures)
         self._seen: dict[int, int] = {self._epoch: self._steps}
         self._log = log
@@ -50,6 +51,8 @@ class Patient:
             self._joined = self._has_joined()
         if self.injury.kind == "kill-server" and own.get("identity", "") == self._server:
             return False
+        if self.injury.kind == "freeze-server" and own.get("uptime_s") == self._uptime_s:
+            return False  # the others may have taken its work over, but it has not answered yet
         if self.injury.kind == "kill-learner" and epoch == self._epoch:
             return False
         ready = own.get("ready") if self.injury.role == "server" else server.get("ready")

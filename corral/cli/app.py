@@ -20,6 +20,7 @@ from corral.cli.keys import keys
 from corral.cli.learner import learner
 from corral.cli.plan import plan
 from corral.cli.run import run
+from corral.cli.scale import scale
 from corral.cli.serve import serve
 from corral.cli.server import server
 from corral.cli.set import set_
@@ -51,20 +52,20 @@ def _corral(
 ) -> None:
     """Many thin actors, one Keras policy: inference server, learner and actors for reinforcement learning.
 
-    corral run examples/cartpole.toml trains on this machine; corral serve policy.keras answers with any
-    saved Keras model. server, learner and actor start one role each, for runs over several machines; init and
-    config write and explain experiment files; status and set look at a running server and tune it, and dashboard
-    does both on a live page;
-    bench measures one, tune finds out which batch timeout suits an experiment, plan says what a run of any size
-    needs, and chaos kills whatever a run is made of. evaluate says how well the policy of a run plays, and export
-    writes it for others to serve. doctor says
-    what is wrong with a machine. keys makes what machines that talk over a network need to know each other by.
+    corral run examples/cartpole.toml trains on this machine; corral serve policy.keras answers with any saved
+    Keras model. server, learner and actor start one role each, for runs over several machines; init and config
+    write and explain experiment files; status and set look at a running server and tune it, and dashboard does
+    both on a live page; scale gives a run on a Ray cluster more or fewer actors; bench measures one, tune finds
+    out which batch timeout suits an experiment, plan says what a run of any size needs, and chaos kills whatever
+    a run is made of. evaluate says how well the policy of a run plays, and export writes it for others to serve.
+    doctor says what is wrong with a machine. keys makes what machines that talk over a network need to know each
+    other by.
     """
 
 
 for _command in (
     run, serve, server, learner, actor, init, config, status, top, dashboard, bench, tune, plan, chaos, evaluate,
-    export, doctor,
+    export, doctor, scale,
 ):  # fmt: skip
     app.command()(_command)
 app.command("set")(set_)

@@ -15,6 +15,7 @@ from corral.cli.options import (
     MaxSize,
     MetricsPort,
     Overrides,
+    RayAddress,
     Seed,
     TimeoutUs,
     Trace,
@@ -58,10 +59,14 @@ def run(
     ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines, even on a terminal.")] = False,
     trace: Trace = None,
+    on: Annotated[
+        str, typer.Option(metavar="local|ray", help="Where: on this machine, or on a Ray cluster (docs/ray.md).")
+    ] = "local",
+    ray_address: RayAddress = None,
     verbose: Verbose = False,
     log_format: LogFormat = None,
 ) -> None:
-    """Train on this machine: starts a server, a learner and actors, and ends them all.
+    """Train on this machine, or on a Ray cluster: starts a server, a learner and actors, and ends them all.
 
     Exits with 0 when the target is reached, 1 when it is not within the step limit or a process failed,
     2 when the experiment cannot be run, 130 after Ctrl-C.
@@ -71,6 +76,15 @@ def run(
     from corral.launch.folder import check_resumable, experiment_file
     from corral.launch.local import run_locally
 
+    if on not in ("local", "ray"):
+        raise UserError(f"--on {on}: must be local or ray")
+    if on == "local" and ray_address is not None:
+        raise UserError("--ray-address is for --on ray")
+    if on == "ray" and (dashboard or trace is not None):
+        raise UserError(
+            "--dashboard and --trace are for runs on this machine; beside a run on Ray, "
+            "corral dashboard RUN --keys RUN/keys shows the page"
+        )
     if experiment is not None and resume is not None:
         raise UserError("name an experiment file or --resume and a run's folder, not both: a run has its own")
     if experiment is None and resume is None:
@@ -90,6 +104,20 @@ def run(
         check_resumable(resume)
     assert file is not None
     loaded = load_experiment(file, with_options(overrides, options))
+    if on == "ray":
+        require("ray")
+        from corral.cluster.run import run_on_ray
+
+        raise typer.Exit(
+            run_on_ray(
+                loaded,
+                address=ray_address or "",
+                resume=resume,
+                summary=summary,
+                plain=plain,
+                source=experiment,
+            )
+        )
     companion = None
     if dashboard:
         from corral.dashboard.companion import DashboardCompanion

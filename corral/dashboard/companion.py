@@ -10,6 +10,7 @@ from typing import Any
 
 from corral.launch.folder import LOGS
 from corral.launch.lifeline import GRACE_S
+from corral.launch.process import Process
 from corral.launch.processes import Child, describe_exit, end
 from corral.launch.progress import Goal
 
@@ -34,7 +35,7 @@ class DashboardCompanion:
     def begin(
         self,
         folder: Path,
-        children: Mapping[str, Child],
+        children: Mapping[str, Process],
         figures: Mapping[str, Mapping[str, Any]],
         note: Callable[[str], None],
     ) -> None:

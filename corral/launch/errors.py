@@ -21,6 +21,7 @@ _EXTRAS = {
     "tensorboardX": "server",
     "matplotlib": "server",
     "psutil": "server",
+    "ray": "ray",
     "nicegui": "dashboard",
     "uvicorn": "dashboard",
     "fastapi": "dashboard",

@@ -1,4 +1,4 @@
-"""The processes of a run: started, restarted within bounds, ended for certain."""
+"""The processes of a run on this machine: started, and ended for certain."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ import os
 import signal
 import subprocess
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from corral.launch.log_line import read_line
-
-RESTARTS_PER_MINUTE = 5
+from corral.launch.process import Process
 
 
-class Child:
-    """One process of a run, and its successors after crashes.
+class Child(Process):
+    """A process of this machine.
 
     It leads a process group of its own, so that Ctrl-C reaches the launcher alone and the group can be ended
     with it. Its standard input is a pipe that ends when the launcher does.
@@ -25,22 +22,15 @@ class Child:
     Args:
       grace_s: seconds from SIGTERM to SIGKILL.
       lock: a file descriptor that it inherits, if any: a lock on it lasts for as long as any of its heirs lives.
-
-    Attributes:
-      restarts: how often it was started again.
     """
 
     def __init__(
         self, name: str, command: Sequence[str], log: Path, *, grace_s: float, lock: int | None = None
     ) -> None:
-        self.name = name
-        self.log = log
-        self.grace_s = grace_s
+        super().__init__(name, log, grace_s=grace_s)
         self._lock = lock
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
-        self._recent: deque[float] = deque()
-        self.restarts = 0
         self._swept = True
 
     def start(self) -> None:
@@ -56,19 +46,6 @@ class Child:
                 pass_fds=[] if self._lock is None else [self._lock],
             )
         self._swept = False
-
-    def restart(self) -> bool:
-        """Start it again, unless it has used up its restarts of the last minute: then False."""
-        now = time.monotonic()
-        while self._recent and now - self._recent[0] > 60.0:
-            self._recent.popleft()
-        if len(self._recent) >= RESTARTS_PER_MINUTE:
-            return False
-        self._recent.append(now)
-        self.restarts += 1
-        self.kill()
-        self.start()
-        return True
 
     @property
     def pid(self) -> int | None:
@@ -114,41 +91,8 @@ class Child:
             with contextlib.suppress(OSError):  # what it was told last, and never read
                 self._process.stdin.close()
 
-    def last_lines(self, count: int = 15) -> list[str]:
-        """The end of its log, for a person."""
-        lines = [line for raw in self._log_end() for line in _readable(raw)]
-        return lines[-count:]
 
-    def last_words(self) -> str:
-        """The last line of its log, or what it tells; "" where there is none."""
-        line = (self._log_end() or [""])[-1]
-        event = read_line(line)
-        return line.strip() if event is None else (event.traceback or event.text).splitlines()[-1].strip()
-
-    def last_error(self) -> str | None:
-        """The error that it said it ends for, last; None where it said none."""
-        for line in reversed(self._log_end()):
-            event = read_line(line)
-            if event is not None and event.level == "CRITICAL":
-                return event.text
-        return None
-
-    def _log_end(self) -> list[str]:
-        try:
-            with open(self.log, "rb") as log:
-                log.seek(max(0, os.fstat(log.fileno()).st_size - 16_384))
-                return log.read().decode(errors="replace").splitlines()
-        except OSError:
-            return []
-
-
-def _readable(line: str) -> list[str]:
-    """A line of a log as lines that fit a terminal: of a JSON event, its text and traceback."""
-    event = read_line(line) if line.startswith("{") else None
-    return [line] if event is None else [f"{event.level} {event.text}", *event.traceback.splitlines()]
-
-
-def end(children: Iterable[Child], hurried: Callable[[], bool] = lambda: False) -> None:
+def end(children: Iterable[Process], hurried: Callable[[], bool] = lambda: False) -> None:
     """Ask the children to stop, all at once; after its own grace each, or as soon as `hurried`, end them."""
     children = list(children)
     for child in children:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from corral.launch.processes import Child
+from corral.launch.process import Process
 from corral.launch.progress import Progress, number
 from corral.launch.recorder import TRACE, Recorder
 from corral.telemetry.trace_file import join_parts
@@ -39,7 +39,7 @@ class RunTrace:
         self._parts: dict[tuple[str, int | None], Path] = {}
         self._done = seconds is None
 
-    def look(self, children: Mapping[str, Child], progress: Progress) -> str:
+    def look(self, children: Mapping[str, Process], progress: Progress) -> str:
         """Call it again and again: what there is to say now, or nothing."""
         if self._done or self._seconds is None:
             return ""
@@ -71,7 +71,7 @@ class RunTrace:
             self._steps = steps
         return progress.state == "training" and steps is not None and steps > (self._steps or 0)
 
-    def _ask(self, children: Mapping[str, Child], seconds: float) -> None:
+    def _ask(self, children: Mapping[str, Process], seconds: float) -> None:
         for name, child in children.items():
             who = (name, child.pid)
             if child.alive and who not in self._parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 _OFFSETS = {"server": 0, "learner": 1, "evaluator": 2}
 _FIRST_OF_MORE = 3
@@ -69,6 +70,44 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True)
+class RaySettings:
+    """What the processes of a run ask of a Ray cluster (docs/ray.md). The experiment file's `[ray]` table."""
+
+    address: str = ""
+    """The cluster's head, HOST:PORT; empty takes RAY_ADDRESS, or the cluster that this machine is a node of."""
+    server_cpus: float = 1.0
+    """Processors that each server reserves; Ray counts them, and nothing keeps a process from using more."""
+    server_gpus: float | Literal["auto"] = "auto"
+    """GPUs that each server reserves, also a part of one; "auto" takes one where the cluster has enough for all
+    servers and the learner, else none."""
+    learner_cpus: float = 1.0
+    """Processors that the learner reserves."""
+    learner_gpus: float | Literal["auto"] = "auto"
+    """GPUs that the learner reserves, as for servers."""
+    actor_cpus: float = 1.0
+    """Processors that each actor process reserves, and the evaluator: this says how many a node takes."""
+    wait_s: float = 120.0
+    """Seconds to wait until the cluster has room for servers and learner, at the start and after a node was lost;
+    then the run fails. Actors are waited for as long as it takes."""
+    working_dir: str = ""
+    """A folder of yours that travels to every node and is the working directory there, for environments and
+    networks that are not installed; empty sends none. `ray job submit --working-dir` does the same."""
+
+    def __post_init__(self) -> None:
+        for name in ("server_cpus", "learner_cpus", "actor_cpus", "server_gpus", "learner_gpus"):
+            number = getattr(self, name)
+            if number != "auto" and not 0 <= number <= 1e6:
+                raise ValueError(f"{name} must be 0 to 1000000, not {number}")
+        if not 0 < self.wait_s <= 1e6:
+            raise ValueError(f"wait_s must be above 0 and at most 1000000 seconds, not {self.wait_s}")
+        if self.address.startswith("ray://"):
+            raise ValueError(
+                "address must be HOST:PORT of the head, on one of the cluster's nodes: Ray's client (ray://) is "
+                "not supported; ray job submit starts a run from elsewhere"
+            )
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """What is run, until when, and where its results go."""
 
@@ -81,6 +120,8 @@ class RunSettings:
     on to its step limit."""
     max_env_steps: int = 10_000_000
     """Environment steps, over all actors, after which the run ends."""
+    target_policy: str = ""
+    """Of several policies the one whose return and steps these are; empty takes the first that is trained."""
     folder: str = "runs"
     """Where each run makes a folder of its own."""
 

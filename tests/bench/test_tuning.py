@@ -28,6 +28,12 @@ def test_clients_are_the_experiments_actors() -> None:
     assert load_of(experiment(), Think(1e-3, 1.0, 10), busy=True).processes == 4
 
 
+def test_of_several_servers_the_fullest_is_measured() -> None:
+    shared = experiment("servers=3")
+    assert load_of(shared, Think(1e-3, 1.0, 10), busy=True).clients == 2
+    assert sizes(shared) == [24, 48]
+
+
 def test_a_step_of_minutes_is_refused() -> None:
     with pytest.raises(UserError, match="CartPole-v1 cannot be played by clients: think_us must be"):
         load_of(experiment(), Think(step_s=100.0, computing=1.0, steps=1), busy=False)

@@ -43,6 +43,7 @@ class Stage:
              "unrolls_shed", "traces", "steps_lost"), 0
         )  # fmt: skip
         common = {"epoch": 1, "policy_version": 1, "ready": True, "training_steps": steps, "environments": 2}
+        common["uptime_s"] = self.now
         trained = {"mean_return": mean_return, "episodes": 100, "errors": {}, "last_errors": []}
         self.figures["server"] = self.figures["learner"] = counts | common | trained | {"identity": identity}
 

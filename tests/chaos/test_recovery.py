@@ -28,6 +28,20 @@ def test_a_killed_server_has_recovered_when_another_acts_and_training_goes_on(tm
     assert server.recovered(figures("b", steps=11))
 
 
+def test_one_of_several_servers_has_recovered_when_it_answers_itself(tmp_path: Path) -> None:
+    def both(uptime_s: float, identity: str = "b") -> dict[str, Any]:
+        own = {"identity": identity, "ready": True, "uptime_s": uptime_s}
+        return figures("a+b", steps=11 + int(uptime_s)) | {"server-0": {"ready": True}, "server-1": own}
+
+    log = tmp_path / "log"
+    frozen = Patient(Injury("freeze-server", "server-1", 5.0), 0.0, both(7.0), log, environments=8)
+    assert not frozen.recovered(both(7.0))  # the others act, and the learner trains
+    assert frozen.recovered(both(8.0))
+    killed = Patient(Injury("kill-server", "server-1"), 0.0, both(7.0), log, environments=8)
+    assert not killed.recovered(both(8.0))
+    assert killed.recovered(both(9.0, identity="c"))
+
+
 def test_a_killed_learner_has_recovered_when_the_next_ones_weights_act_and_it_trains(tmp_path: Path) -> None:
     learner = patient("kill-learner", tmp_path)
     assert not learner.recovered(figures(steps=99))

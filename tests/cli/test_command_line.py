@@ -15,16 +15,16 @@ ROOT = Path(__file__).parents[2]
 CARTPOLE = ROOT / "examples" / "cartpole.toml"
 COMMANDS = (
     "run", "serve", "server", "learner", "actor", "init", "config", "status", "set", "top", "dashboard", "evaluate",
-    "export", "plan", "doctor",
+    "export", "plan", "doctor", "scale",
 )  # fmt: skip
 
 
 def corral_command(
-    *arguments: object, without: tuple[str, ...] = (), timeout_s: float = 60, **environ: str
+    *arguments: object, without: tuple[str, ...] = (), before: str = "", timeout_s: float = 60, **environ: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command; modules in `without` look as if they were not installed."""
+    """Run the command; modules in `without` look as if they were not installed; `before` is run first."""
     blocked = "".join(f"sys.modules[{name!r}] = None; " for name in without)
-    code = f"import sys; {blocked}from corral.cli import main; main()"
+    code = f"import sys; {blocked}{before}from corral.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,

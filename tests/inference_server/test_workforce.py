@@ -64,3 +64,16 @@ def test_the_table() -> None:
     assert rows[2]["wait_share"] == 0.25
     assert workforce.table([late, early, silent], limit=1) == rows[:1]
     assert workforce.table([late], limit=-5) == []
+
+
+def test_a_session_that_is_one_of_its_actors_parts_has_only_a_part_of_its_time() -> None:
+    clock = Clock(10.0)
+    workforce, part = Workforce(clock), session(0)
+    workforce.hear(part, Work(1.0, 0.0, 1, 3))
+    clock.now = 12.0
+    workforce.hear(part, Work(1.25, 0.75, 5, 15))  # the other second went into another part
+    assert workforce.table([part], limit=1)[0]["steps_per_s"] == 6.0
+    assert workforce.table([part], limit=1)[0]["wait_share"] == 0.75
+    clock.now = 12.01  # on a link that was broken, what was said two seconds later comes at once
+    workforce.hear(part, Work(2.25, 1.75, 9, 27))
+    assert workforce.table([part], limit=1)[0]["steps_per_s"] == 6.0

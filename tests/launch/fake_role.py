@@ -24,9 +24,11 @@ def play(role: str, run_folder: Path, sockets: Path, stop: StopRequest, number: 
     """Stands in for `child._run`."""
     for name in child.sockets_of(role, number):
         (sockets / name).touch()
-    name = f"{role}-{number}" if role == "actor" else role
+    several = role == "server" and json.loads((run_folder / "experiment.json").read_text())["servers"] > 1
+    name = f"{role}-{number}" if role == "actor" or several else role
     plan = json.loads((run_folder.parent / "plan.json").read_text()).get(name, {})
     stop.call(lambda: None)
+    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0))
     if plan.get("grandchild"):
         pid = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "600")
         tell(run_folder, f"{name}-grandchild", pid)

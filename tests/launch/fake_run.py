@@ -34,7 +34,7 @@ def fetch(address: str, timeout_s: float) -> dict[str, Any] | None:
     path = Path(address.removeprefix("ipc://"))
     if not path.exists():
         return None
-    return SERVER if path.name == "actors" else LEARNER
+    return SERVER if path.name.startswith("actors") else LEARNER
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from corral.launch.cast import as_server, server_addresses
 from corral.launch.experiment import Experiment, ExperimentError, load_experiment
 
 SMALL = '[environment]\nid = "CartPole-v1"\n'
@@ -37,6 +38,35 @@ def test_defaults_fill_what_the_file_leaves_out(write) -> None:
     assert experiment.run.name == "small"
     assert experiment.environment.id == "CartPole-v1"
     assert experiment.server.batching.max_size == 256
+
+
+def test_servers_are_a_number_or_addresses(write) -> None:
+    path = write("servers = 3\n" + SMALL)
+    experiment = load_experiment(path, environ={})
+    assert experiment.servers == 3
+    assert server_addresses(experiment) == tuple(f"tcp://127.0.0.1:{port}" for port in (5555, 5556, 5557))
+    assert as_server(experiment, 2).server.address == "tcp://127.0.0.1:5557"
+    assert load_experiment(path, environ={"CORRAL_SERVERS": "2"}).servers == 2
+    named = load_experiment(path, ['servers=["tcp://a:1", "tcp://b:1"]'], {"CORRAL_SERVERS": "2"})
+    assert named.servers == server_addresses(named) == ("tcp://a:1", "tcp://b:1")
+    (again := path.with_name("again.json")).write_text(json.dumps(named.effective()))
+    assert Experiment.read(again) == named
+    ipc = load_experiment(path, ["server.address=ipc:///tmp/s"], {})
+    assert server_addresses(ipc) == ("ipc:///tmp/s", "ipc:///tmp/s-1", "ipc:///tmp/s-2")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("servers=0", "servers = 0 (--set servers=0): must be 1 to 256, or a list of addresses, not 0"),
+        ("servers=[]", "must be 1 to 256 different addresses, not []"),
+        ('servers=["a", "a"]', "must be 1 to 256 different addresses, not ['a', 'a']"),
+        ("servers=many", "must be a valid integer"),
+    ],
+)
+def test_servers_that_cannot_be_are_told(write, given: str, expected: str) -> None:
+    (problem,) = problems(write(SMALL), [given])
+    assert expected in problem
 
 
 def test_set_wins_over_the_environment_and_that_over_the_file(write) -> None:
@@ -138,7 +168,8 @@ def test_a_default_that_no_longer_holds_is_blamed_by_name(write) -> None:
         ("[server]\ntimeout_us = 3", "no such key; did you mean server.batching.timeout_us?"),
         (
             "[actor]\nzzz = 3",
-            "no such key; actor has processes, environments, resend_after_s, give_up_after_s, step_timeout_s",
+            "no such key; actor has processes, environments, pipeline, resend_after_s, leave_after_s, "
+            "give_up_after_s, step_timeout_s",
         ),
         (
             "[server]\nbatching = 3",

@@ -46,6 +46,45 @@ def test_the_summary_holds_what_was_promised(fake_run: FakeRun) -> None:
     }
 
 
+def with_servers(run: FakeRun, count: int) -> list[str]:
+    """Give the run so many servers; the names of all its processes."""
+    run.experiment.write_text(f"servers = {count}\n{run.experiment.read_text()}")
+    return [*(f"server-{number}" for number in range(count)), "learner", "actor-0", "actor-1"]
+
+
+def test_several_servers_are_processes_of_the_run_and_add_up(fake_run: FakeRun) -> None:
+    names = with_servers(fake_run, 3)
+    fake_run.start(learner={"finish": True, "among": len(names)})
+    for name in names:
+        fake_run.pid(name)
+    code, _, err = fake_run.result()
+    assert (code, err) == (0, "")
+    starts = json.loads((fake_run.run_folder / "run.json").read_text())["starts"]
+    addresses = starts[-1]["server_addresses"]
+    assert [address.rpartition("/")[2] for address in addresses] == ["actors", "actors-1", "actors-2"]
+    assert {path.stem for path in (fake_run.run_folder / "logs").iterdir()} >= set(names)
+    assert fake_run.read_summary()["solved"] is True
+    fake_run.assert_nothing_is_left()
+
+
+def test_one_of_several_servers_may_die_or_drain_and_the_run_goes_on(fake_run: FakeRun) -> None:
+    names = with_servers(fake_run, 2)
+    fake_run.start()
+    pids = {name: fake_run.pid(name) for name in names}
+    os.kill(pids["server-1"], signal.SIGKILL)
+    again = fake_run.pid("server-1", but=pids["server-1"])
+
+    os.kill(pids["server-0"], signal.SIGUSR1)  # it ends as one that was told to drain
+    wait_for(lambda: not runs(pids["server-0"]), "server-0 has left")
+    assert all(runs(pid) for pid in (again, pids["learner"], pids["actor-0"]))
+    os.kill(again, signal.SIGUSR1)
+    code, out, _ = fake_run.result()
+    assert code == 0
+    assert out.splitlines()[-1].startswith("stopped: ")
+    assert out.count("server-0 was told to drain, and has left; the others go on") == 1
+    fake_run.assert_nothing_is_left()
+
+
 def test_the_step_limit_without_the_target_exits_with_1(fake_run: FakeRun) -> None:
     code, out, _ = fake_run.start(learner={"finish": False, "among": 4}).result()
     assert code == 1

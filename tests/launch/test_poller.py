@@ -67,3 +67,29 @@ def test_what_cannot_be_asked_is_asked_no_more() -> None:
     finally:
         poller.stop()
     assert {role for role, _ in answers.heard} == {"server"}
+
+
+def test_several_servers_are_told_of_as_one() -> None:
+    answers = Answers(a={"rows": 1, "ready": True}, b={"rows": 2, "ready": True})
+    poller = StatusPoller(
+        {"server-0": "a", "server-1": "b"},
+        answers.fetch,
+        period_s=0.01,
+        listener=answers.listen,
+        servers=("server-0", "server-1"),
+    )
+    poller.start()
+    try:
+        until(lambda: len(answers.heard) >= 2, 5, "two rounds")
+        role, figures = answers.heard[0]
+        assert role == "server"
+        assert figures is not None
+        assert figures["rows"] == 3
+        assert poller.figures["server-1"]["rows"] == 2
+        del answers.known["b"]
+        until(lambda: poller.figures["server"]["servers"]["server-1"]["silent"], 5, "one is silent")
+        assert answers.heard[-1][1] is not None
+        answers.known.clear()
+        until(lambda: answers.heard[-1] == ("server", None), 5, "both are silent")
+    finally:
+        poller.stop()

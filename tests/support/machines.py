@@ -21,6 +21,15 @@ BUNDLE_ELSEWHERE = "corral keys bundle keys learner learner for-learner"  # in a
 SERVER = "corral server examples/cartpole.toml --address tcp://0.0.0.0:5555 --keys keys"
 LEARNER = "corral learner examples/cartpole.toml --keys keys"
 LEARNER_ELSEWHERE = "corral learner examples/cartpole.toml --keys for-learner"
+SERVERS = tuple(
+    f"corral server examples/cartpole.toml --set servers=2 --number {number} --address tcp://0.0.0.0:5555 "
+    "--keys for-server"
+    for number in range(2)
+)
+ACTOR_OF_TWO = (
+    "corral actor examples/cartpole.toml --server tcp://ONE:5555 --server tcp://TWO:5555 --keys for-actors"
+)
+BUNDLE_SERVERS = "corral keys bundle keys server server for-server"
 ACTOR = "corral actor examples/cartpole.toml --server tcp://SERVER:5555 --keys for-actors"
 STATUS = "corral status tcp://SERVER:5555 --keys keys"
 SET = "corral set tcp://SERVER:5555 server.batching.timeout_us=500 --keys keys"
@@ -40,7 +49,9 @@ class Machines:
 
     def start(self, host: Host, command: str, *options: str) -> HostProcess:
         """Start a command of the page on a host."""
-        words = [*command.replace("SERVER", self.a.address).split(), *options]
+        for name, there in (("SERVER", self.a), ("ONE", self.a), ("TWO", self.c)):
+            command = command.replace(f"{name}:", f"{there.address}:")
+        words = [*command.split(), *options]
         process = host.process(*words, folder=self.place.folder, environment=self.place.environment)
         return self.stack.enter_context(process)
 
@@ -53,7 +64,7 @@ class Machines:
 @contextmanager
 def workplace_with_keys() -> Iterator[Workplace]:
     with workplace() as place:
-        for command in (KEYS, BUNDLE, BUNDLE_ELSEWHERE):
+        for command in (KEYS, BUNDLE, BUNDLE_ELSEWHERE, BUNDLE_SERVERS):
             assert place.corral(*command.split()[1:]).returncode == 0
         yield place
 
@@ -65,10 +76,11 @@ def learner_elsewhere(machines: Machines, host: Host) -> None:
         machines.place.environment[name] = address
 
 
-def figures(machines: Machines) -> dict[str, Any]:
-    """What the server on the first machine tells the second one; `ready` and `actors` at least."""
+def figures(machines: Machines, host: Host | None = None) -> dict[str, Any]:
+    """What the server on a machine, or the first one, tells the second one; `ready` and `actors` at least."""
     keys = caller(machines.place.folder / "keys", Role.OPERATOR, towards=Role.SERVER)
-    return machines.b.status(f"tcp://{machines.a.address}:5555", 5, keys) or {"ready": False, "actors": None}
+    address = f"tcp://{(host or machines.a).address}:5555"
+    return machines.b.status(address, 5, keys) or {"ready": False, "actors": None}
 
 
 def assert_trains(learner: HostProcess, place: Workplace) -> None:

@@ -31,6 +31,7 @@ def cast_net(net: keras.Model, precision: Precision) -> keras.Model:
         copy = layer.__class__.from_config(layer.get_config())
         if isinstance(layer, keras.Layer) and not isinstance(layer, ObservationNorm):
             copy.dtype_policy = keras.DTypePolicy(precision)  # of one whose configuration does not tell it, too
+            _draw_nothing(copy)
         return copy
 
     try:
@@ -73,6 +74,14 @@ def cast_nets(nets: Mapping[str, keras.Model], precision: Precision) -> dict[str
         except PrecisionError as error:
             raise PrecisionError(f"the net {name!r} cannot act in {precision}: {error}") from error
     return made
+
+
+def _draw_nothing(layer: keras.Layer) -> None:
+    """Has a layer begin with zeros: its weights are set anyway, and not every initializer knows every precision."""
+    for each in layer._flatten_layers():
+        for name in vars(each):
+            if name.endswith("_initializer"):
+                setattr(each, name, keras.initializers.Zeros())
 
 
 def _widened(tensor: Any) -> Any:
