@@ -50,8 +50,11 @@ class Actors:
         self._kept: tuple[Message, bytes] | None = None
 
     def greeted(self) -> Message:
-        """The HELLO of an actor that joins: each with a new nonce."""
-        message = self._receive(HELLO)
+        """The HELLO of an actor that joins: each with a new nonce. It may say BYE to the session that is over."""
+        message = self._receive(HELLO, BYE if self._nonces else HELLO)
+        if message.header.type == BYE:
+            expect(message.header.session, self.token, "the session of BYE")
+            message = self._receive(HELLO)
         if message.header.session in self._nonces | {0, self.token}:
             raise Failed(f"joining takes a new random nonce; {message.header.session} is none (HELLO)")
         self._nonces.add(message.header.session)
@@ -126,17 +129,17 @@ class Actors:
         expect((len(message.frames[0]), message.header.rows), (24, 0), "length and rows of BYE (Control messages)")
         expect(self.stage.exit_code(), 0, "the client's exit code")
 
-    def _receive(self, type_: int) -> Message:
-        """The next message, of this type. What was answered and comes again is answered again, as a server does."""
+    def _receive(self, *types: int) -> Message:
+        """The next message, of one of these types. One that was answered is answered again, as by a server."""
         message = self.stage.receive()
         while self._kept is not None and message.frames == self._kept[0].frames:
             not_too_soon(self._kept[0], message)
             self.stage.send(message, self._kept[1])
             message = self.stage.receive()
         header = message.header
-        if header.type == type_:
+        if header.type in types:
             return message
-        wanted = Header(type_, 0, 0, 0, 0).name
+        wanted = Header(types[0], 0, 0, 0, 0).name
         raise Failed(
             f"a {header.name} (session {header.session}, sequence {header.sequence}) came; {wanted} was due"
         )
