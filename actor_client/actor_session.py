@@ -143,6 +143,11 @@ class ActorSession:
         self.first_environment = 0
 
     @property
+    def lines(self) -> tuple[ActorSession, ...]:
+        """What is to be waited for: this session."""
+        return (self,)
+
+    @property
     def socket(self) -> zmq.Socket:
         """Where the server's answers arrive, for `wait`; it may be another one after every call."""
         return self._line.socket
@@ -161,6 +166,9 @@ class ActorSession:
     def greet(self) -> None:
         """Ask for a session, in place of any that there was."""
         self._stop_heartbeat()
+        if self._token:  # given up, though its server may still have it
+            self._line.tell(pack_header(MessageType.BYE, self._token, 0))
+            self._token = 0
         self._began = time.monotonic()
         self._seek()
 

@@ -54,7 +54,7 @@ class Crew:
         for part in self._turns:
             part.hand_in()
         while True:
-            wait(part.session for part in self._turns)
+            wait(line for part in self._turns for line in part.session.lines)
             for part in self._turns:
                 action = part.look()
                 if action is None:

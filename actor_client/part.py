@@ -1,4 +1,4 @@
-"""A part of an actor's environments: they are stepped together, and have a session of their own."""
+"""A part of an actor's environments: they are stepped together, and have a session of their own, or several."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import logging
 import numpy as np
 
 from actor_client.actor_session import ActorSession, Rows, SessionLostError
-from actor_client.environments import EnvironmentGroup
+from actor_client.groups import EnvironmentGroup
+from actor_client.joint_session import JointSession
 from actor_client.seeds import environment_seeds
 from actor_client.timesheet import Timesheet
 from actor_client.watchdog import Watchdog
@@ -34,7 +35,7 @@ class Part:
         self,
         number: int,
         group: EnvironmentGroup,
-        session: ActorSession,
+        session: ActorSession | JointSession,
         *,
         seed: int,
         sheet: Timesheet,

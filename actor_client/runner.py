@@ -6,18 +6,20 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import zmq
 
 from actor_client.actor_session import ActorSession
 from actor_client.crew import Crew
-from actor_client.environments import make_group
+from actor_client.environments import make_group, players
+from actor_client.joint_session import JointSession
 from actor_client.line import UnansweredError
+from actor_client.lineups import Lineup, divide, line_up
 from actor_client.part import Part
 from actor_client.scout import Scout, Servers
-from actor_client.settings import ActorSettings, EnvironmentSettings
+from actor_client.seating import Seating
+from actor_client.settings import ActorSettings, Entrant, EnvironmentSettings
 from actor_client.timesheet import Timesheet
 from actor_client.watchdog import Watchdog
 from corral.protocol.keys import Role, caller
@@ -32,7 +34,7 @@ LEAVE_S = 4.0
 def run_actor(
     environment: EnvironmentSettings,
     actor: ActorSettings,
-    address: str | Sequence[str],
+    server: str | Sequence[str | Entrant],
     *,
     first_environment: int | None = None,
     seed: int = 0,
@@ -51,7 +53,7 @@ def run_actor(
     Args:
       environment: what to run.
       actor: how many of it, and how patient to be.
-      address: the server's, or those of several.
+      server: its address, or those of several; or all policies that act in the run, with their servers' addresses.
       first_environment: the run-wide number of the first environment; None lets the server choose.
       seed: of the run; each environment's own seed is drawn from it and its number.
       keys: the folder of this actor's keys, where the server has keys.
@@ -70,10 +72,9 @@ def run_actor(
       ProtocolError: the server will not have this actor.
       UnansweredError: `actor.give_up_after_s` have passed without an answer.
     """
-    addresses = [address] if isinstance(address, str) else list(address)
     own = caller(keys, Role.ACTOR, towards=Role.SERVER)
-    sheet = Timesheet(board, actor.pipeline)
-    sessions: list[ActorSession] = []
+    entrants = _entrants(server)
+    sessions: list[ActorSession | JointSession] = []
 
     def limit_s() -> float:
         return LEAVE_S if stopping() else actor.step_timeout_s or math.inf
@@ -85,29 +86,25 @@ def run_actor(
         on_hang(seconds)
 
     with zmq.Context() as context, Watchdog(limit_s, hangs) as watchdog, ExitStack() as stack:
-        servers: str | Servers = addresses[0]
-        if len(addresses) > 1:
-            # Actors that are started together begin evenly spread, each where its number says.
-            home = None if first_environment is None else first_environment // actor.environments
-            scout = Scout(addresses, silent_after_s=actor.leave_after_s, home=home, keys=own)
-            servers = stack.enter_context(scout)
+        lineups = watchdog.call(_lineups, environment, actor, entrants)
+        sheet = Timesheet(board, len(lineups))
+        # Actors that are started together begin evenly spread, each where its number says.
+        home = None if first_environment is None else first_environment // actor.environments
+        servers: dict[str, str | Servers] = {}
+        for each in entrants:
+            servers[each.name] = each.addresses[0]
+            if len(each.addresses) > 1:
+                scout = Scout(each.addresses, silent_after_s=actor.leave_after_s, home=home, keys=own)
+                servers[each.name] = stack.enter_context(scout)
+        seating = Seating(
+            actor, lineups, servers, first_environment=first_environment, environment=environment.label, keys=own,
+            work=sheet.work, stopping=stopping, context=context,
+        )  # fmt: skip
         parts = []
-        for number, environments in enumerate(actor.parts):
-            group = watchdog.call(make_group, environment, len(environments))
+        for number, lineup in enumerate(lineups):
+            group = watchdog.call(make_group, environment, len(lineup.environments))
             stack.callback(watchdog.call, group.close)
-            session = ActorSession(
-                servers,
-                group.observation,
-                group.action,
-                actor,
-                environments=group.size,
-                environment=environment.label,
-                first_environment=None if first_environment is None else first_environment + environments.start,
-                keys=own,
-                work=partial(sheet.work, number),
-                stopping=stopping,
-                context=context,
-            )
+            session = seating.open(number, lineup, group)
             stack.callback(session.leave)
             sessions.append(session)
             parts.append(Part(number, group, session, seed=seed, sheet=sheet, watchdog=watchdog))
@@ -118,3 +115,17 @@ def run_actor(
                 raise
         finally:
             on_session(False)
+
+
+def _entrants(server: str | Sequence[str | Entrant]) -> tuple[Entrant, ...]:
+    """The policies; the only one where addresses alone are given."""
+    told = [server] if isinstance(server, str) else list(server)
+    addresses = tuple(each for each in told if isinstance(each, str))
+    return tuple(each for each in told if isinstance(each, Entrant)) or (Entrant("", addresses),)
+
+
+def _lineups(environment: EnvironmentSettings, actor: ActorSettings, entrants: tuple[Entrant, ...]) -> list[Lineup]:
+    """Who acts in which part of the actor's environments."""
+    # Asking costs an environment: where one policy acts for whoever there is, nobody needs to know.
+    known = players(environment) if len(entrants) > 1 or entrants[0].players else ()
+    return divide(line_up(entrants, known, actor.environments), actor.parts)

@@ -89,3 +89,21 @@ class ActorSettings:
             raise ValueError(f"give_up_after_s must be 0 or more seconds, not {self.give_up_after_s}")
         if self.step_timeout_s < 0:
             raise ValueError(f"step_timeout_s must be 0 or more seconds, not {self.step_timeout_s}")
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A policy, as an actor knows it.
+
+    Attributes:
+      name: empty for the only one of a run without policies.
+      addresses: where its servers are.
+      share: the part of an actor's environments that it plays in, for each player that it can be; None shares what
+        others leave.
+      players: whom it can play; empty stands for all.
+    """
+
+    name: str
+    addresses: tuple[str, ...]
+    share: float | None = None
+    players: tuple[str, ...] = ()

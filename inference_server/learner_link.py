@@ -88,6 +88,7 @@ class LearnerLink(threading.Thread):
     Attributes:
       identity: the random number by which the learner knows whose parcels it gets.
       welcomed: whether the learner that is there now has welcomed us, and neither left nor forgotten us since.
+      delivers: whether there are unrolls to deliver.
       parted: whether the last word of the learner was its goodbye: what waits for it waits for another one.
     """
 
@@ -106,6 +107,7 @@ class LearnerLink(threading.Thread):
         self.waker = Waker()
         self.identity = secrets.randbits(64)
         self.weights_address = weights_address
+        self.delivers = unrolls_address is not None
         self.welcomed = False
         self.parted = False
         self.refused = 0

@@ -111,7 +111,7 @@ class Reporter:
             "unrolls_accepted": outbox.accepted_unrolls,
             "unrolls_waiting": outbox.unaccepted_unrolls,
             "unrolls_shed": outbox.shed_unrolls,
-            "learner_found": link is None or link.welcomed,
+            "learner_found": link is None or link.welcomed or not link.delivers,
             "learner_failure": link.failure if link else "",
             "weights_refused": link.refused if link else 0,
             "keys_refused": self._gate.refused if self._gate else 0,

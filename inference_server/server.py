@@ -39,6 +39,7 @@ from corral.telemetry import Board
 from corral.telemetry.tracer import span
 from inference_server.engine import Engine
 from inference_server.frontend import Frontend
+from inference_server.hold import Hold
 from inference_server.infer_service import InferService
 from inference_server.learner_link import LearnerLink
 from inference_server.ledger import Ledger
@@ -48,7 +49,7 @@ from inference_server.reporter import Reporter
 from inference_server.screen import Screen
 from inference_server.service import leaving
 from inference_server.sessions import Sessions
-from inference_server.settings import ServerSettings
+from inference_server.settings import Pace, ServerSettings
 from inference_server.slots import Slots
 from inference_server.stats import Stats
 from inference_server.step_service import StepService
@@ -90,7 +91,10 @@ class InferenceServer:
       environment: what actors must run, by name and arguments; empty takes any with the same spaces.
       number: which of the run's servers this is, from 0: each numbers the environments of actors that do not number
         their own from a place of its own on.
-      learner: the learner's unroll and weight addresses; None serves the agent as it was built, for INFER alone.
+      learner: the learner's unroll and weight addresses; the first is None where nobody trains on what is done
+        here. Without a learner the agent is served as it was built.
+      steps: whether actors are served, STEP too, where there is no learner; else INFER alone.
+      pace: which of the learner's versions are taken up; None takes every one.
       keys: the folder of the server's keys; whoever connects must have keys too, and so must the learner.
       ledgers: folder for counts that outlive the server, however it dies; None keeps none.
       board: where to show how it does, four times a second.
@@ -110,7 +114,9 @@ class InferenceServer:
         seed: int = 0,
         environment: str = "",
         number: int = 0,
-        learner: tuple[str, str] | None = None,
+        learner: tuple[str | None, str] | None = None,
+        steps: bool = False,
+        pace: Pace | None = None,
         keys: Path | str | None = None,
         ledgers: Path | None = None,
         board: Board | None = None,
@@ -147,17 +153,19 @@ class InferenceServer:
         assembler: UnrollAssembler | None = None
         if learner is not None:
             parts = unroll_spec(spec.observation, spec.outputs, spec.state)
-            assembler = UnrollAssembler(settings.max_environments, parts, spec.unroll_length, spec.overlap)
             self._link = LearnerLink(
                 *learner,
                 parts,
                 spec.unroll_length,
-                self._engine,
+                self._engine if pace is None else Hold(self._engine, pace, seed, clock),
                 self._outbox,
                 self._waker.wake,
                 caller(keys, Role.SERVER, towards=Role.LEARNER),
             )
-            ledger = Ledger(ledgers, self._link.identity)
+            if self._link.delivers:
+                assembler = UnrollAssembler(settings.max_environments, parts, spec.unroll_length, spec.overlap)
+        if learner is not None or steps:
+            ledger = Ledger(ledgers if assembler else None, self._link.identity if self._link else 0)
             self._step = StepService(
                 settings.batching, self._engine, self._frontend, screen, self._slots, self._sessions,
                 assembler, self._outbox, ledger, self._stats, clock, self._refuse,

@@ -103,3 +103,18 @@ class ServerSettings:
             raise ValueError(f"lease_s must be 0.1 to 86400 seconds, not {self.lease_s}")
         if not 0 <= self.drain_s <= MOST_DRAIN_S:
             raise ValueError(f"drain_s must be 0 to {MOST_DRAIN_S:g} seconds, not {self.drain_s}")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a past policy follows the one that is trained.
+
+    Attributes:
+      versions: versions from one that was held to the next; 0 leaves it to `seconds`.
+      seconds: seconds from one that was held to the next; counts where `versions` is 0.
+      pool: how many held versions are kept; which of them acts is drawn anew each time that one is added.
+    """
+
+    versions: int = 1
+    seconds: float = 0.0
+    pool: int = 1

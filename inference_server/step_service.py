@@ -33,7 +33,11 @@ _FIRST, _ENDED = np.uint16(RowFlags.FIRST), np.uint16(ENDED)
 
 
 class StepService(Service):
-    """Answers STEP: admits each step once, batches it, acts, and stores what came of it."""
+    """Answers STEP: admits each step once, batches it, acts, and stores what came of it.
+
+    Args:
+      assembler: makes unrolls; None where nobody trains on them.
+    """
 
     def __init__(
         self,
@@ -43,7 +47,7 @@ class StepService(Service):
         screen: Screen,
         slots: Slots,
         sessions: Sessions,
-        assembler: UnrollAssembler,
+        assembler: UnrollAssembler | None,
         outbox: Outbox,
         ledger: Ledger,
         stats: Stats,
@@ -195,10 +199,11 @@ class StepService(Service):
         for request in batch.requests:
             self._answer(request, answers)
         # Stored behind the answers' back: the actors work on meanwhile.
-        full = self._assembler.append(result)
+        full = self._assembler.append(result) if self._assembler is not None else None
         completed, episodes = self._count_episodes(result)
-        self._keep_books()  # before the learner can get hold of them
-        self._outbox.put(full, completed, episodes)
+        if full is not None:
+            self._keep_books()  # before the learner can get hold of them
+            self._outbox.put(full, completed, episodes)
         for session in self._left:
             self.forget(session)
         self._left.clear()
@@ -206,6 +211,8 @@ class StepService(Service):
     @property
     def dropped_steps(self) -> int:
         """Environment steps that are in no unroll for good."""
+        if self._assembler is None:
+            return 0
         return self._assembler.abandoned_steps + self._outbox.shed_steps
 
     def _keep_books(self) -> None:
@@ -308,7 +315,8 @@ class StepService(Service):
         """End a session: its open unrolls are dropped and its slots freed, as soon as no step of it waits."""
         self._sessions.close(session)
         if not session.waiting:
-            self._assembler.forget(session.slots)
+            if self._assembler is not None:
+                self._assembler.forget(session.slots)
             self._slots.release(session.slots)
 
 

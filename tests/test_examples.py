@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from corral.launch.policies import policy_folder
 from tests.support.command import ROOT, Workplace, workplace
 
 EXPERIMENTS = sorted(path.name for path in (ROOT / "examples").glob("*.toml"))
@@ -74,10 +75,11 @@ def test_an_experiment_cut_short(place: Workplace, name: str) -> None:
     target = tomllib.loads((ROOT / "examples" / name).read_text())["run"].get("target_return")
     assert ran.returncode == (0 if target is None else 1), ran.stdout + ran.stderr
     assert "finished: mean return" in ran.stdout or "not solved (target" in ran.stdout
-    result = json.loads((place.run_folder / "result.json").read_text())
+    folder = policy_folder(place.run_folder)
+    result = json.loads((folder / "result.json").read_text())
     assert result["env_steps"] >= CUT_SHORT["run.max_env_steps"]
     assert result["training_steps"] > 0
-    assert (place.run_folder / "policy.keras").exists()
+    assert (folder / "policy.keras").exists()
     assert list((place.run_folder / "checkpoints").glob("*.npz"))
     assert place.leftovers() == []
 

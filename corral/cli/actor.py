@@ -32,7 +32,8 @@ def actor(
             metavar="ADDRESS",
             envvar="CORRAL_SERVER_ADDRESS",
             help="Where the server answers, in place of server.address and servers: tcp://HOST:PORT or HOST (port "
-            "5555). Repeat it, or put commas between, for several servers, which share the actors.",
+            "5555). Repeat it, or put commas between, for several servers, which share the actors. With several "
+            "policies it is the first one's, the others' follow; POLICY=ADDRESS says where a policy's is.",
         ),
     ] = None,
     environments: Annotated[int | None, typer.Option(help="Override actor.environments.")] = None,
@@ -63,23 +64,21 @@ def actor(
 
     from corral.launch.experiment import load_experiment
     from corral.launch.logs import know, log_to_stderr
+    from corral.launch.policies import at_servers
     from corral.launch.readiness import ready_mark
     from corral.launch.recorder import recording
     from corral.launch.roles import run_actor
-    from corral.launch.whereabouts import find_servers
 
     choose_logs(verbose, log_format)
     trace_s = trace_seconds(trace)
     log_to_stderr("actor")
-    servers = list(dict.fromkeys(address for where in server or [] for address in find_servers(where)))
     options = {
-        "servers": servers or None,
         "actor.environments": environments,
         "run.seed": seed,
         "security.keys": keys,
         "metrics.port": metrics_port,
     }
-    loaded = load_experiment(experiment, with_options(overrides, options))
+    loaded = at_servers(load_experiment(experiment, with_options(overrides, options)), server or [])
     know(run=loaded.run.name)
     with recording("actor", trace_file("actor"), trace_s):
         code = run_actor(loaded, stop, first_environment=first_environment, on_session=ready_mark(ready_file))

@@ -62,12 +62,15 @@ def chaos(
     from corral.chaos.trial import run_chaos
     from corral.cli.options import with_options
     from corral.cli.run import require
+    from corral.launch.errors import UserError
     from corral.launch.experiment import load_experiment
 
     chosen = kinds_of(kinds)
     require("keras", "gymnasium")
     choose_logs(verbose, log_format)
     loaded = load_experiment(experiment, with_options(overrides, {"run.folder": folder}))
+    if loaded.policies:
+        raise UserError("corral chaos keeps one policy's books: take an experiment without [policies]")
     raise typer.Exit(
         run_chaos(
             loaded,

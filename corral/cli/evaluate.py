@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corral.cli.options import RunFolder
+from corral.cli.options import Policy, RunFolder
 from corral.cli.progress import PATIENCE_S, progress
 
 if TYPE_CHECKING:
-    import keras
-
     from actor_client.settings import EnvironmentSettings
+    from corral.launch.matches import Match
+    from corral.launch.policy import GreedyPolicy
 
 
 def evaluate(
     run: RunFolder,
+    policy: Policy = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="In environments with several players, whom to play against, if not the first policy that can.",
+        ),
+    ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Seeds the environments, apart from those of any training.")] = 0,
     video: Annotated[
@@ -36,14 +44,19 @@ def evaluate(
     """
     import json
 
+    from actor_client.environments import spaces
+    from corral.launch.errors import UserError
     from corral.launch.experiment import load_experiment
     from corral.launch.film import check_film
     from corral.launch.folder import experiment_file
-    from corral.launch.policy import load_policy, policy_file
+    from corral.launch.matches import find_match
+    from corral.launch.policies import policy_folder
+    from corral.launch.policy import GreedyPolicy, load_policy, policy_file
     from corral.launch.quiet import import_keras
     from corral.launch.threads import choose_threads_for_file
     from corral.launch.view import say
 
+    whole, run = run, policy_folder(run, policy)
     file = policy_file(run)
     if video is not None:
         check_film(video)
@@ -52,7 +65,11 @@ def evaluate(
     import_keras()
     model = load_policy(file, experiment.agent.network.build)
     told = {"run": str(run), "policy": str(file), "environment": experiment.environment.label, "seed": seed}
-    told |= _played(model, experiment.environment, experiment.agent.frame_stack, episodes, seed, video)
+    match = find_match(whole, run.name if run != whole else "", against, experiment.environment)
+    if video is not None and match is not None:
+        raise UserError("--video: environments with several players cannot be filmed")
+    greedy = GreedyPolicy(model, *spaces(experiment.environment), experiment.agent.frame_stack)
+    told |= _played(match or greedy, experiment.environment, episodes, seed, video)
     say(json.dumps(told, indent=2) if as_json else as_table(told))
 
 
@@ -76,9 +93,8 @@ def as_table(told: dict[str, Any]) -> str:
 
 
 def _played(
-    model: keras.Model,
+    policy: GreedyPolicy | Match,
     environment: EnvironmentSettings,
-    frames: int,
     episodes: int,
     seed: int,
     video: Path | None,
@@ -86,12 +102,9 @@ def _played(
     """The figures of the episodes, and of the film where there is one."""
     from rich.console import Console
 
-    from actor_client.environments import spaces
     from corral.launch.evaluation import play_episodes, start_seeds
     from corral.launch.film import film_episode
-    from corral.launch.policy import GreedyPolicy
 
-    policy = GreedyPolicy(model, *spaces(environment), frames)
     film = None
     if video is not None:  # first: what cannot be filmed is said at once
         film = film_episode(environment, policy.player(1), video, seed=start_seeds(seed, 1)[0])
@@ -100,7 +113,9 @@ def _played(
         def on_step(ended: int, steps: int) -> None:
             say(f"playing episodes, {steps:,} steps", ended, episodes)
 
-        played = play_episodes(environment, policy.player, episodes, seed=seed, on_step=on_step)
+        played = play_episodes(
+            environment, policy.player, episodes, seed=seed, on_step=on_step, counted=policy.counted
+        )
     return {**played.figures(), "video": None if film is None else film.figures()}
 
 

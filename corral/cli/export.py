@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from corral.cli.options import RunFolder
+from corral.cli.options import Policy, RunFolder
 from corral.cli.progress import PATIENCE_S, progress
 
 
@@ -22,6 +22,7 @@ def export(
             "Serving. Not onnx: docs/results.md says why.",
         ),
     ],
+    policy: Policy = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -35,8 +36,9 @@ def export(
     from rich.console import Console
 
     from corral.launch.export import export_policy
+    from corral.launch.policies import policy_folder
     from corral.launch.view import say
 
     with progress(Console(stderr=True), every_s=PATIENCE_S) as tell:
-        path = export_policy(run, form, output, force=force, say=tell)
+        path = export_policy(policy_folder(run, policy), form, output, force=force, say=tell)
     say(f"wrote {path}")

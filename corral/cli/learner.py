@@ -15,10 +15,12 @@ from corral.cli.options import (
     LogFormat,
     MetricsPort,
     Overrides,
+    Policy,
     Seed,
     Trace,
     Verbose,
     choose_logs,
+    for_policy,
     trace_seconds,
     with_options,
 )
@@ -27,6 +29,7 @@ from corral.cli.options import (
 def learner(
     experiment: ExperimentFile,
     overrides: Overrides = None,
+    policy: Policy = None,
     unrolls_address: Annotated[str | None, typer.Option(help="Override learner.unrolls_address.")] = None,
     weights_address: Annotated[str | None, typer.Option(help="Override learner.weights_address.")] = None,
     keys: Keys = None,
@@ -66,6 +69,7 @@ def learner(
     from corral.launch.experiment import load_experiment
     from corral.launch.folder import make_run_folder
     from corral.launch.logs import know, log_to_stderr
+    from corral.launch.policies import trained_member
     from corral.launch.quiet import import_keras
     from corral.launch.recorder import TRACE, recording
     from corral.launch.threads import choose_threads_for
@@ -83,7 +87,8 @@ def learner(
         "run.seed": seed,
         "run.folder": folder,
     }
-    loaded = load_experiment(experiment, with_options(overrides, options))
+    options = for_policy(options, policy, lambda: load_experiment(experiment, overrides or []))
+    loaded = trained_member(load_experiment(experiment, with_options(overrides, options)), policy).experiment
     know(run=loaded.run.name)
     choose_threads_for(loaded)
     import_keras(loaded.learner.gpu_memory_mb)

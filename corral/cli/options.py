@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
+
+if TYPE_CHECKING:
+    from corral.launch.experiment import Experiment
 
 LONGEST_TRACE_S = 600.0
 
@@ -19,6 +23,13 @@ ExperimentFile: TypeAlias = Annotated[
 RunFolder: TypeAlias = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="A run's folder, such as one of those in runs/, with its policy.keras."),
+]
+
+Policy: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Which of the experiment's policies, where it has several (docs/policies.md)."
+    ),
 ]
 
 Overrides: TypeAlias = Annotated[
@@ -162,6 +173,20 @@ def choose_logs(verbose: bool, log_format: str | None) -> None:
     if log_format is not None:
         os.environ[FORMAT] = log_format
     form_and_level()  # better to fail now than in every process
+
+
+def for_policy(options: dict[str, Any], policy: str | None, experiment: Callable[[], Experiment]) -> dict[str, Any]:
+    """Options that override a server's or learner's settings, as those of one policy of `experiment`.
+
+    Raises `UserError` where there is no such policy: options must not make one.
+    """
+    from corral.launch.policies import member
+
+    if policy is None:
+        return options
+    member(experiment(), policy)
+    own = ("server", "learner")
+    return {f"policies.{policy}.{key}" if key.split(".")[0] in own else key: options[key] for key in options}
 
 
 def with_options(overrides: list[str] | None, options: dict[str, Any]) -> list[str]:

@@ -17,11 +17,13 @@ from corral.cli.options import (
     MaxSize,
     MetricsPort,
     Overrides,
+    Policy,
     TimeoutUs,
     Trace,
     Verbose,
     batching_options,
     choose_logs,
+    for_policy,
     trace_file,
     trace_seconds,
     with_options,
@@ -32,6 +34,7 @@ from corral.cli.progress import warming
 def server(
     experiment: ExperimentFile,
     overrides: Overrides = None,
+    policy: Policy = None,
     address: Annotated[
         str | None, typer.Option(help="Where actors connect, in place of server.address, or of this server's own.")
     ] = None,
@@ -66,6 +69,7 @@ def server(
     from corral.launch.errors import UserError
     from corral.launch.experiment import load_experiment
     from corral.launch.logs import know, log_to_stderr
+    from corral.launch.policies import member
     from corral.launch.quiet import import_keras
     from corral.launch.recorder import recording
     from corral.launch.roles import run_server
@@ -81,10 +85,11 @@ def server(
         "metrics.port": metrics_port,
     }
     options |= batching_options(timeout_us, max_size, buckets)
-    loaded = load_experiment(experiment, with_options(overrides, options))
-    if number >= (count := len(server_addresses(loaded))):
+    options = for_policy(options, policy, lambda: load_experiment(experiment, overrides or []))
+    which = member(load_experiment(experiment, with_options(overrides, options)), policy)
+    if number >= (count := len(server_addresses(which.experiment))):
         raise UserError(f"--number {number}: the experiment has {count} servers, numbered from 0; see servers")
-    loaded = as_server(loaded, number)
+    loaded = as_server(which.experiment, number)
     if address is not None:
         loaded = replace(loaded, server=replace(loaded.server, address=address))
     know(run=loaded.run.name)
@@ -92,5 +97,6 @@ def server(
     import_keras(loaded.server.gpu_memory_mb)
     with recording("server", trace_file("server"), trace_s), warming() as warm:
         serving = f"serving at {loaded.server.address}"
-        code = run_server(loaded, stop, lambda: say(serving), ledgers, on_warm=warm, number=number)
+        which = replace(which, experiment=loaded)
+        code = run_server(which, stop, lambda: say(serving), ledgers, on_warm=warm, number=number)
     raise typer.Exit(code)

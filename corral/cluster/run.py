@@ -6,6 +6,7 @@ from pathlib import Path
 
 from corral.cluster import ray_calls
 from corral.cluster.stage import RayStage
+from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
 from corral.launch.local import perform
 
@@ -25,8 +26,10 @@ def run_on_ray(
       address: of the cluster's head, HOST:PORT; empty takes the experiment's `ray.address`.
 
     Raises:
-      UserError: there is no such cluster.
+      UserError: there is no such cluster, or the experiment has several policies.
     """
+    if experiment.policies:
+        raise UserError("--on ray takes experiments without [policies]: run this one on one machine, or by hand")
     # Before any signal is taken over: Ray takes them, too.
     where = ray_calls.connect(address or experiment.ray.address, experiment.ray.working_dir)
     return perform(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from actor_client.settings import Entrant
 from corral.launch.experiment import Experiment
+from corral.launch.policies import Member, members
 
 
 @dataclass(frozen=True)
@@ -16,29 +19,51 @@ class Part:
       number: which of its role it is, from 0.
       name: what it is called in the run's folder and for a person: "server", "server-1", "actor-0".
       address: where it says how it does; empty where it does not.
+      policy: whose process it is, of several; empty for actors, and where there are not several.
     """
 
     role: str
     number: int
     name: str
     address: str = ""
+    policy: str = ""
 
 
 def cast(experiment: Experiment) -> tuple[Part, ...]:
     """The processes of a run, in the order in which to start them."""
     # Those that import TensorFlow first: everything waits for them.
-    addresses = server_addresses(experiment)
-    names = server_names(len(addresses))
-    servers = [Part("server", number, names[number], address) for number, address in enumerate(addresses)]
-    learner = Part("learner", 0, "learner", experiment.learner.unrolls_address)
+    known = members(experiment)
     actors = [Part("actor", number, f"actor-{number}") for number in range(experiment.actor.processes)]
-    evaluators = [Part("evaluator", 0, "evaluator")] if experiment.evaluation.episodes else []
-    return (*servers, learner, *actors, *evaluators)
+    evaluators = [
+        Part("evaluator", 0, each.called("evaluator"), policy=each.name)
+        for each in known
+        if each.experiment.evaluation.episodes and each.settings.trained
+    ]
+    return (*(part for each in known for part in _of_policy(each)), *actors, *evaluators)
 
 
-def server_names(count: int) -> list[str]:
+def _of_policy(member: Member) -> Iterator[Part]:
+    """The servers of a policy, and its learner."""
+    addresses = server_addresses(member.experiment)
+    names = server_names(len(addresses), member.called("server"))
+    for number, (name, address) in enumerate(zip(names, addresses, strict=True)):
+        yield Part("server", number, name, address, member.name)
+    if member.settings.trained:
+        address = member.experiment.learner.unrolls_address
+        yield Part("learner", 0, member.called("learner"), address, member.name)
+
+
+def entrants(experiment: Experiment) -> tuple[Entrant, ...]:
+    """The policies of a run as its actors know them."""
+    return tuple(
+        Entrant(each.name, server_addresses(each.experiment), each.settings.share, each.settings.players)
+        for each in sorted(members(experiment), key=lambda each: each.index)
+    )
+
+
+def server_names(count: int, name: str = "server") -> list[str]:
     """What the servers of a run with so many are called, by number."""
-    return ["server"] if count == 1 else [f"server-{number}" for number in range(count)]
+    return [name] if count == 1 else [f"{name}-{number}" for number in range(count)]
 
 
 def server_addresses(experiment: Experiment) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""One process of a run: `python -m corral.launch.child ROLE RUN_FOLDER SOCKET_FOLDER [NUMBER]`.
+"""One process of a run: `python -m corral.launch.child ROLE RUN_FOLDER SOCKET_FOLDER [NUMBER [POLICY]]`.
 
 What the launcher starts in place of `corral server` and its like: the same roles without the command line
 around them, which would take two cores a second to import in every process together. It ends when the
@@ -32,20 +32,21 @@ log = logging.getLogger(__name__)
 _SOCKETS = {"server": ("actors",), "learner": ("unrolls", "weights"), "evaluator": (), "actor": ()}
 
 
-def sockets_of(role: str, number: str = "0") -> list[str]:
+def sockets_of(role: str, number: str = "0", policy: str = "") -> list[str]:
     """The names of the socket files of one process of a local run."""
-    return [name if number == "0" else f"{name}-{number}" for name in _SOCKETS[role]]
+    behind = [part for part in (policy, "" if number == "0" else number) if part]
+    return ["-".join([name, *behind]) for name in _SOCKETS[role]]
 
 
 def main(arguments: list[str]) -> int:
     """Run one role to its end; see the module."""
-    role, run_folder, socket_folder, *number = arguments
+    role, run_folder, socket_folder, *which = arguments
     folder = Path(socket_folder)
     lost = False
 
     def clean() -> None:
         if lost and socket_folder:
-            sweep(folder, sockets_of(role, *number))
+            sweep(folder, sockets_of(role, *which))
 
     def on_lost() -> None:
         nonlocal lost
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
     recorders: list[Recorder] = []
 
     def on_line(line: str) -> None:
-        if recorder := obey(line, " ".join([role, *(number if role == "actor" or number != ["0"] else [])])):
+        if recorder := obey(line, " ".join([role, *(which if role == "actor" or which != ["0"] else [])])):
             recorders.append(recorder)
 
     stop = StopRequest(last_act=clean)
@@ -62,10 +63,10 @@ def main(arguments: list[str]) -> int:
     # The experiment, which says how long the grace is, is not read yet.
     watch(stop, on_lost, grace_of(role, MOST_DRAIN_S), on_line=on_line)
     put_working_directory_on_path()
-    named = int(number[0]) if role == "actor" and number else None
+    named = int(which[0]) if role == "actor" and which else None
     log_to_stderr(role, run=Path(run_folder).name, actor=named, owns_stderr=True)
     try:
-        return _run(role, Path(run_folder), folder if socket_folder else None, stop, *number)
+        return _run(role, Path(run_folder), folder if socket_folder else None, stop, *which)
     except Exception as error:
         log.critical("this process ends by a defect: %s: %s", type(error).__name__, error, exc_info=True)
         return 1
@@ -75,8 +76,9 @@ def main(arguments: list[str]) -> int:
         clean()
 
 
-def _run(role: str, run_folder: Path, sockets: Path | None, stop: StopRequest, number: str = "0") -> int:
-    from corral.launch.cast import as_server, server_addresses
+def _run(
+    role: str, run_folder: Path, sockets: Path | None, stop: StopRequest, number: str = "0", policy: str = ""
+) -> int:
     from corral.launch.errors import guarded
     from corral.launch.experiment import Experiment
     from corral.launch.folder import EXPERIMENT, life
@@ -86,36 +88,40 @@ def _run(role: str, run_folder: Path, sockets: Path | None, stop: StopRequest, n
     experiment = Experiment.read(run_folder / EXPERIMENT)
     if sockets is not None:
         experiment = local_addresses(experiment, sockets)
-    experiment = replace(
-        experiment, metrics=experiment.metrics.of(role, int(number), len(server_addresses(experiment)))
-    )
     seed = seed_of_life(experiment.run.seed, life(run_folder))
-    if role == "server":
-        experiment = as_server(experiment, int(number))
     if role != "learner":
         experiment = replace(experiment, run=replace(experiment.run, seed=seed))
-    return guarded(lambda: _play(role, experiment, run_folder, stop, number))
+    return guarded(lambda: _play(role, experiment, run_folder, stop, int(number), policy))
 
 
-def _play(role: str, experiment: Experiment, run_folder: Path, stop: StopRequest, number: str) -> int:
+def _play(role: str, whole: Experiment, run_folder: Path, stop: StopRequest, number: int, policy: str) -> int:
     from corral.launch import roles
+    from corral.launch.cast import as_server, server_addresses
     from corral.launch.folder import LEDGERS
+    from corral.launch.policies import member, members
     from corral.launch.quiet import import_keras
     from corral.launch.threads import choose_threads_for
 
     if role == "actor":
-        first = int(number) * experiment.actor.environments
-        return roles.run_actor(experiment, stop, first_environment=first)
+        servers = len(server_addresses(members(whole)[0].experiment))
+        whole = replace(whole, metrics=whole.metrics.of(role, number, servers))
+        return roles.run_actor(whole, stop, first_environment=number * whole.actor.environments)
+    which = member(whole, policy)
+    experiment = replace(
+        which.experiment, metrics=which.experiment.metrics.of(role, number, len(server_addresses(which.experiment)))
+    )
+    folder = which.folder(run_folder)
     choose_threads_for(experiment)
     limits = {"server": experiment.server.gpu_memory_mb, "learner": experiment.learner.gpu_memory_mb}
     import_keras(limits.get(role, 0))
     if role == "server":
-        return roles.run_server(experiment, stop, ledgers=run_folder / LEDGERS, number=int(number))
+        which = replace(which, experiment=as_server(experiment, number))
+        return roles.run_server(which, stop, ledgers=folder / LEDGERS, number=number)
     if role == "learner":
-        return roles.run_learner(experiment, run_folder, stop)
+        return roles.run_learner(experiment, folder, stop)
     from corral.launch.evaluator import run_evaluator
 
-    return run_evaluator(experiment, run_folder, stop)
+    return run_evaluator(experiment, folder, stop)
 
 
 if __name__ == "__main__":

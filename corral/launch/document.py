@@ -17,7 +17,7 @@ import tomlkit
 from tomlkit.exceptions import ConvertError
 
 from corral.launch.errors import UserError
-from corral.launch.experiment import Experiment, hints
+from corral.launch.experiment import Experiment, hints, inside, tables_of
 from corral.launch.sources import Key, dotted
 
 _SENTENCE_END = re.compile(r'(?<=\.) (?=[A-Z"`])')  # not the one in "et al. 2018"
@@ -63,7 +63,9 @@ def toml(value: Any) -> str:
 def about(key: Key) -> str:
     """What a key or table is, in one sentence, and which values it takes where its type says so."""
     table = kind_at(key[:-1])
-    choices = ", ".join(map(toml, _choices(hints(table)[key[-1]])))
+    choices = ", ".join(map(toml, _choices(inside(table, key[-1]))))
+    if tables_of(table) is not None:
+        return _first_sentence(inspect.getdoc(tables_of(table)) or "")
     text = _comments(table).get(key[-1], "")
     return f"{text} One of {choices}." if choices else text
 
@@ -72,7 +74,7 @@ def kind_at(key: Key) -> Any:
     """The type of what stands at `key` in an experiment."""
     kind: Any = Experiment
     for name in key:
-        kind = hints(kind)[name]
+        kind = inside(kind, name)
     return kind
 
 

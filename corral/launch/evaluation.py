@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,6 +55,7 @@ def play_episodes(
     *,
     seed: int,
     on_step: Callable[[int, int], object] = lambda episodes, steps: None,
+    counted: Sequence[bool] = (True,),
 ) -> Episodes:
     """Play `episodes` episodes in several environments at once, each in its own share of them.
 
@@ -66,6 +67,7 @@ def play_episodes(
       player: makes what chooses the actions of so many rows.
       episodes: how many, over all environments.
       seed: of the environments; the same number of episodes meets the same starts.
+      counted: of an environment with several players, for each whether its returns count; one entry stands for all.
       on_step: called with the episodes and steps so far, after each step of all environments.
 
     Raises:
@@ -74,7 +76,11 @@ def play_episodes(
     shares = shares_of(episodes)
     group = make_group(replace(settings, vectorization="none"), len(shares))
     try:
-        return _play(group, player(group.size), shares, start_seeds(seed, len(shares)), on_step)
+        # An environment's players end together: each plays as many episodes.
+        players = group.size // len(shares)
+        rows = [share for share in shares for _ in range(players)]
+        counts = np.resize(np.array(counted), players * len(shares))
+        return _play(group, player(group.size), rows, start_seeds(seed, len(shares)), counts, on_step)
     finally:
         group.close()
 
@@ -96,6 +102,7 @@ def _play(
     act: Act,
     shares: list[int],
     seeds: list[int],
+    counts: np.ndarray,
     on_step: Callable[[int, int], object],
 ) -> Episodes:
     rows = group.reset(seeds)
@@ -116,8 +123,9 @@ def _play(
         earned[index] += rows.reward
         length[index] += 1
         ended = index[rows.flags != 0]
-        returns += earned[ended].tolist()
-        lengths += length[ended].tolist()
+        told = ended[counts[ended]]
+        returns += earned[told].tolist()
+        lengths += length[told].tolist()
         earned[ended], length[ended] = 0.0, 0
         left[ended] -= 1
         steps += len(index)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from actor_client.environments import players
 from corral.agents import Agent, load_backend
+from corral.launch.errors import UserError
 from corral.launch.evaluation import play_episodes, shares_of
 from corral.launch.evaluations import Evaluations
 from corral.launch.experiment import Experiment
@@ -108,6 +110,10 @@ def run_evaluator(experiment: Experiment, folder: Path, stop: StopRequest) -> in
     """Evaluate the newest policy again and again, until asked to stop; the exit code."""
     wake_without_preempting()
     settings = experiment.evaluation
+    if players(experiment.environment):
+        raise UserError(
+            "evaluation.episodes plays environments with one player; this one has several: corral evaluate plays it"
+        )
     agent = agent_of(experiment)
     greedy = GreedyAgent(agent, len(shares_of(settings.episodes)))
     newest, evaluations = NewestWeights(greedy.weight_spec), Evaluations(folder)

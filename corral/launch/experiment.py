@@ -17,6 +17,7 @@ from typing import Any
 from actor_client.settings import ActorSettings, EnvironmentSettings
 from corral.agents.settings import AgentSettings
 from corral.launch.errors import UserError
+from corral.launch.policy_settings import PolicySettings, check_policies, inherit, leave_out
 from corral.launch.settings import EvaluationSettings, MetricsSettings, RaySettings, RunSettings, SecuritySettings
 from inference_server.settings import ServerSettings
 from learner.settings import LearnerSettings
@@ -59,23 +60,32 @@ class Experiment:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     ray: RaySettings = field(default_factory=RaySettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
+    policies: Mapping[str, PolicySettings] = field(default_factory=dict)
+    """Several policies in one run, by name (docs/policies.md)."""
 
     def __post_init__(self) -> None:
+        check_policies(self.policies, self.run.target_policy)
         if isinstance(self.servers, int):
             if not 1 <= self.servers <= MOST_SERVERS:
                 raise ValueError(f"servers must be 1 to {MOST_SERVERS}, or a list of addresses, not {self.servers}")
         elif not 1 <= len(set(self.servers)) == len(self.servers) <= MOST_SERVERS:
             raise ValueError(f"servers must be 1 to {MOST_SERVERS} different addresses, not {list(self.servers)}")
+        elif self.policies:
+            raise ValueError(
+                "servers must be a number where there are [policies]: each policy has so many of its own"
+            )
 
     def effective(self) -> dict[str, Any]:
         """Everything, defaults and overrides included, as JSON takes it: `read` gives an equal one."""
         tables: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        return tables
+        return leave_out(tables)
 
     @classmethod
     def read(cls, path: Path) -> Experiment:
         """The experiment whose `effective` tables the JSON file at `path` holds."""
-        built = _build(cls, json.loads(path.read_text()))
+        tables = json.loads(path.read_text())
+        past = {name: table.get("past", "") for name, table in tables.get("policies", {}).items()}
+        built = _build(cls, inherit(tables, past))
         assert isinstance(built, cls)
         return built
 
@@ -104,10 +114,24 @@ def hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
+def inside(kind: Any, name: str) -> Any:
+    """The type of what stands at `name` in a dataclass, or in a map of them; KeyError where nothing does."""
+    return hints(kind)[name] if isinstance(kind, type) and is_dataclass(kind) else tables_of(kind)
+
+
+def tables_of(kind: Any) -> Any:
+    """The dataclass that every entry of a map is; None for maps of other things, and for what is no map."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    is_map = isinstance(origin, type) and issubclass(origin, Mapping)
+    return arguments[1] if is_map and is_dataclass(arguments[1]) else None
+
+
 def _build(kind: Any, value: Any) -> Any:
     if isinstance(kind, type) and is_dataclass(kind):
         fields = hints(kind)
         return kind(**{name: _build(fields[name], item) for name, item in value.items()})
+    if (table := tables_of(kind)) is not None:
+        return {name: _build(table, item) for name, item in value.items()}
     if typing.get_origin(kind) is tuple:
         return tuple(_build(typing.get_args(kind)[0], item) for item in value)
     return tuple(value) if isinstance(value, list) else value  # of a tuple or something else

@@ -9,6 +9,7 @@ trace.json.gz     what every thread did when, where --trace was given
 checkpoints/      what training goes on from
 ledgers/          how many steps each server has taken in, so that those lost with it can be counted
 policy.keras      the trained policy
+policies/         where there are several, a folder like this one for each (docs/policies.md)
 result.json       how training ended; missing while it goes on
 summary.json      what the run came to
 curve.png         mean return over environment steps
@@ -41,6 +42,7 @@ POLICY = "policy.keras"
 RESULT = "result.json"
 SUMMARY = "summary.json"
 CURVE = "curve.png"
+POLICIES = "policies"
 LOCK = ".lock"
 
 
@@ -87,7 +89,8 @@ def goes_on(folder: Path) -> bool:
 
 def check_resumable(folder: Path) -> None:
     """Raises `UserError` where a run in `folder` has nothing to go on from."""
-    if not any((folder / CHECKPOINTS).glob("checkpoint-*")):
+    patterns = (f"{CHECKPOINTS}/checkpoint-*", f"{POLICIES}/*/{CHECKPOINTS}/checkpoint-*")
+    if not any(any(folder.glob(pattern)) for pattern in patterns):
         raise UserError(f"{folder} has no checkpoint to go on from. Begin anew: corral run {folder / EXPERIMENT}")
 
 

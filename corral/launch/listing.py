@@ -12,7 +12,7 @@ from typing import Any
 
 from corral.agents.settings import USERS
 from corral.launch.document import absent, entry, heading, kind_at, toml
-from corral.launch.experiment import Experiment, load_experiment
+from corral.launch.experiment import Experiment, load_experiment, tables_of
 from corral.launch.sources import Given, Key, Values, gather
 
 PLACEHOLDER = "CartPole-v1"
@@ -39,7 +39,7 @@ def list_configuration(path: Path | None, overrides: Sequence[str], environ: Map
     lines = [
         f"# {title}.",
         "# A key with nothing behind its value has its default.",
-        *_table((), *_effective(path, overrides, environ)),
+        *_listed(*_effective(path, overrides, environ)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -63,6 +63,31 @@ def _effective(
     return experiment, given
 
 
+def _listed(experiment: Experiment, given: Values) -> Iterator[str]:
+    yield from _table((), experiment, given)
+    yield from heading(("policies",))
+    for name, own in experiment.effective()["policies"].items():
+        yield from _own_table(("policies", name), experiment.policies[name], own, given)
+
+
+def _own_table(table: Key, settings: Any, own: Mapping[str, Any], given: Values) -> Iterator[str]:
+    """A policy's table: what it has of its own, and nothing of what it has from the experiment's own tables."""
+    yield from heading(table)
+    named = {field.name: field for field in fields(settings)}
+    inner = []
+    for name in own:
+        key, value = (*table, name), getattr(settings, name)
+        if is_dataclass(value):
+            if own[name]:
+                inner.append((key, value, own[name]))
+        elif value is None:
+            yield from absent(key, f"<{_type_name(kind_at(key))}>", "not set")
+        else:
+            yield from entry(key, value, _note(key, value, named[name], given))
+    for key, value, inner_own in inner:
+        yield from _own_table(key, value, inner_own, given)
+
+
 def _table(table: Key, settings: Any, given: Values) -> Iterator[str]:
     if table:
         yield from heading(table)
@@ -72,6 +97,8 @@ def _table(table: Key, settings: Any, given: Values) -> Iterator[str]:
         if is_dataclass(value):
             if given.get(_AGENT) is None or _looked_at(key, given[_AGENT].value):
                 inner.append((key, value))
+        elif tables_of(kind_at(key)) is not None:
+            continue
         elif value is None:
             yield from absent(key, f"<{_type_name(kind_at(key))}>", "not set")
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,16 +12,18 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from corral.launch.experiment import Experiment, ExperimentError, hints
+from corral.launch.experiment import Experiment, ExperimentError, hints, inside, tables_of
+from corral.launch.policy_settings import inherit
 from corral.launch.sources import Given, Key, Values, dotted, gather
 
 _PLACEHOLDER = "?"
+_NOTHING = Given("", "")
 
 
 def load(path: Path, overrides: Sequence[str], environ: Mapping[str, str]) -> Experiment:
     """See `corral.launch.experiment.load_experiment`."""
     values, problems = gather(path, overrides, environ)
-    experiment = _Check(path, values, problems).experiment()
+    experiment = _Check(path, _inherited(values, problems), problems, values).experiment()
     if problems:
         raise ExperimentError(path, problems)
     assert experiment is not None
@@ -32,11 +34,13 @@ def load(path: Path, overrides: Sequence[str], environ: Mapping[str, str]) -> Ex
 class _Check:
     """Validates again and again, each time without the values found wrong, until nothing is found."""
 
-    def __init__(self, path: Path, values: Values, problems: list[str]) -> None:
+    def __init__(self, path: Path, values: Values, problems: list[str], given: Values) -> None:
         self._path = path
         self._values = dict(values)
         self._problems = problems
         self._blamed: set[Key] = set()
+        self._refused: list[Given] = []
+        self._said = {id(value): key for key, value in given.items()}  # where, before policies inherited it
 
     def experiment(self) -> Experiment | None:
         """The experiment, or None where what remained cannot be checked any further."""
@@ -58,13 +62,16 @@ class _Check:
         if given is None:
             # A default is wrong only beside something that was given, or in a table that was.
             if key not in self._blamed:
-                self._problems.append(f"{dotted(key)}: {expected}")
+                self._problems.append(f"{dotted(key)}: {expected}" if key else expected)
             return False
         if error["type"] == "string_type" and given.text is not None and given.value != given.text:
             self._values[key] = given._replace(value=given.text)  # a number where a name was wanted
             return True
         self._blamed.add(key)
-        self._problems.append(f"{dotted(key)} = {given.shown} ({given.origin}): {expected}")
+        if not any(given is known for known in self._refused):  # a policy's that it has from the experiment's own
+            self._refused.append(given)
+            key = self._said.get(id(given), key)
+            self._problems.append(f"{dotted(key)} = {given.shown} ({given.origin}): {expected}")
         return True
 
     def _mend_missing(self, key: Key) -> bool:
@@ -107,10 +114,11 @@ def _joined(errors: Sequence[Any]) -> list[Any]:
 def _before_kinds(location: Key) -> Key:
     kind: Any = Experiment
     for depth, name in enumerate(location):
-        if not (isinstance(kind, type) and is_dataclass(kind)):
+        if not (isinstance(kind, type) and is_dataclass(kind)) and tables_of(kind) is None:
             several = typing.get_origin(kind) in (typing.Union, types.UnionType)
             return location[:depth] if several else location
-        kind = hints(kind).get(name)
+        table = tables_of(kind)
+        kind = hints(kind).get(name) if table is None else table
     return location
 
 
@@ -130,8 +138,49 @@ def _blame(error: Any) -> tuple[Key, str]:
 def _kind_at(location: Key) -> Any:
     kind: Any = Experiment
     for name in location:
-        kind = hints(kind)[name]
+        kind = inside(kind, name)
     return kind
+
+
+def _inherited(values: Values, problems: list[str]) -> Values:
+    """The values, each policy's tables complete. A table that a policy does not look at is a problem."""
+    past: dict[str, str] = {}
+    for key, given in list(values.items()):
+        if key[0] != "policies" or len(key) < 3:
+            continue
+        kind = next((kind for kind in ("past", "frozen") if values.get((*key[:2], kind), _NOTHING).value), "")
+        if kind == "past":
+            past[key[1]] = str(values[(*key[:2], "past")].value)
+        if (key[2] == "learner" and kind) or (key[2] == "agent" and kind == "past"):
+            why = "it acts as the one that it is a past one of" if kind == "past" else "it is not trained"
+            problems.append(f"{dotted(key)} = {given.shown} ({given.origin}): a {kind} policy has none; {why}")
+            del values[key]
+    return dict(_flat(inherit(_tree(values), past), ()))
+
+
+def _tree(values: Values) -> dict[str, Any]:
+    """The values as nested tables."""
+    tree: dict[str, Any] = {}
+    for key, given in values.items():
+        table = tree
+        for name in key[:-1]:
+            table = table.setdefault(name, {})
+        if given.value == {}:
+            table.setdefault(key[-1], {})
+        else:
+            table[key[-1]] = given
+    return tree
+
+
+def _flat(tree: Mapping[str, Any], behind: Key) -> Iterator[tuple[Key, Given]]:
+    for name, value in tree.items():
+        key = (*behind, name)
+        if not isinstance(value, dict):
+            yield key, value
+        elif value:
+            yield from _flat(value, key)
+        else:
+            yield key, Given({}, "")
 
 
 def _nest(values: Values) -> dict[str, Any]:
@@ -140,7 +189,7 @@ def _nest(values: Values) -> dict[str, Any]:
         table = tree
         for name in key[:-1]:
             table = table.setdefault(name, {})
-        table[key[-1]] = given.value
+        table[key[-1]] = dict(given.value) if given.value == {} else given.value
     return tree
 
 

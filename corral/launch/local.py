@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from corral.launch.cast import cast
 from corral.launch.clock import process_started
 from corral.launch.companion import Companion
 from corral.launch.errors import USER_ERROR, UserError
-from corral.launch.evaluations import Evaluations
 from corral.launch.experiment import Experiment
-from corral.launch.folder import LOGS, RESULT, begin, hold, make_run_folder, relocate
+from corral.launch.folder import LOGS, RESULT, hold, make_run_folder, relocate
 from corral.launch.interrupts import Interrupts
 from corral.launch.log_watch import LogWatch
 from corral.launch.logs import log_to_file
-from corral.launch.poller import Fetch, StatusPoller
+from corral.launch.policies import members
+from corral.launch.poller import Fetch
 from corral.launch.process import Process
 from corral.launch.processes import describe_exit, end
 from corral.launch.progress import Progress
 from corral.launch.run_trace import RunTrace
-from corral.launch.stage import Commands, LocalStage, Stage, child_command, ends_of
+from corral.launch.stage import Commands, LocalStage, Stage, child_command
+from corral.launch.standing import Standing
 from corral.launch.summary import Outcome, conclude, learner_outcome
 from corral.launch.view import View, open_view, say
 from corral.launch.watcher import PERIOD_S, Watcher
-from corral.telemetry.verdict import Judge
 
 _PATIENCE_S = 0.02
 """Seconds between two looks at the processes."""
@@ -112,28 +114,39 @@ class Run:
         self._experiment = experiment
         self._companion = companion
         self._interrupts = interrupts
-        self._judge = Judge()
-        self._steps_before: int | None = None
         self._stage = stage
         try:
             self._folder = resume or make_run_folder(experiment)
             self._lock = hold(self._folder)
-            self._undo = begin(self._folder, experiment, *ends_of(stage.addresses), source)
+            parts = cast(experiment)
+            self._standings = [Standing(each, self._folder, parts) for each in members(experiment)]
+            self._undo = self._begin(source)
             log = self._folder / LOGS / "launcher.log"
             log_to_file(log, "launcher", run=self._folder.name)
             stage.open(self._folder, self._lock.fileno())
         except BaseException:
             stage.close()
             raise
-        self._evaluations = Evaluations(self._folder)
         self._logs = {"launcher": LogWatch(log)}
         self._watch_logs()
         self._trace = RunTrace(self._folder, trace_s)
-        self._servers = tuple(name for name in self._children if name.partition("-")[0] == "server")
         self._left: set[str] = set()
         self._asked = dict(stage.addresses)
-        several = self._servers if len(self._servers) > 1 else ()
-        self._poller = StatusPoller(self._asked, stage.fetch, servers=several)
+        for standing in self._standings:
+            standing.watch(self._asked, stage.fetch)
+
+    @property
+    def _target(self) -> Standing:
+        """The policy whose target ends the run; the only one where there are not several."""
+        return self._standings[0]
+
+    def _begin(self, source: Path | None) -> list[Callable[[], None]]:
+        """Write down that the run begins; what makes that undone."""
+        addresses = self._stage.addresses
+        undo = [self._target.begin(self._folder, self._experiment, addresses, source)]
+        for standing in self._standings if self._experiment.policies else ():
+            undo.append(standing.begin(standing.folder, standing.member.experiment, addresses))
+        return undo
 
     def run(self, summary: Path | None, plain: bool) -> int:
         """See `run_locally`."""
@@ -143,7 +156,8 @@ class Run:
             for child in self._children.values():
                 child.start()
             if self._companion is not None:
-                self._companion.begin(self._folder, self._children, self._poller.figures, watcher.view.note)
+                figures = self._target.poller.figures
+                self._companion.begin(self._folder, self._children, figures, watcher.view.note)
             outcome = self._watch(watcher)
             progress = self._final_progress()
         finally:
@@ -153,8 +167,10 @@ class Run:
                 say(text)
         watcher.end(progress)
         if outcome.code == USER_ERROR:
-            self._undo()
-        return conclude(self._folder, progress, outcome, summary)
+            for undo in self._undo:
+                undo()
+        ends = {each.member.name: (each.folder, each.end(progress)) for each in self._standings if each.member.name}
+        return conclude(self._folder, progress, outcome, summary, policies=ends)
 
     @property
     def _children(self) -> Mapping[str, Process]:
@@ -167,7 +183,8 @@ class Run:
 
     def _watch(self, watcher: Watcher) -> Outcome:
         """Keep the processes going and show it, until the run ends one way or another."""
-        self._poller.start()
+        for standing in self._standings:
+            standing.poller.start()
         due = 0.0
         while True:
             if self._interrupts.number:
@@ -184,14 +201,13 @@ class Run:
             if self._companion is not None and self._companion.look():
                 return Outcome(0, "finished")
             if time.monotonic() >= due:
-                self._tell_of_resumption(watcher.view)
+                for text in [text for standing in self._standings for text in standing.news()]:
+                    watcher.view.note(text)
                 progress = self._progress(time.monotonic() - process_started())
                 watcher.tell(progress)
                 if text := self._trace.look(self._children, progress):
                     watcher.view.note(text)
                 self._show_errors(watcher.view)
-                for text in self._evaluations.news():
-                    watcher.view.note(text)
                 due = time.monotonic() + PERIOD_S
             time.sleep(_PATIENCE_S)
 
@@ -201,16 +217,10 @@ class Run:
             view.note(text)
         if self._stage.addresses != self._asked:
             self._asked = dict(self._stage.addresses)
-            self._poller.move(self._asked)
-            relocate(self._folder, *ends_of(self._asked))
+            for standing in self._standings:
+                standing.move(self._asked)
+            relocate(self._folder, *self._target.ends(self._asked))
         self._watch_logs()
-
-    def _tell_of_resumption(self, view: View) -> None:
-        """Say once from where an earlier life is gone on with."""
-        if self._steps_before is None and (
-            steps := self._poller.figures.get("learner", {}).get("env_steps_before")
-        ):
-            view.note(f"going on from {steps:,} steps")
 
     def _show_errors(self, view: View) -> None:
         """Show what processes logged as errors, and went on after."""
@@ -223,11 +233,13 @@ class Run:
         code = child.poll()
         if code is None:
             return None
-        # It leaves no result where the disk is full, and only a learner that has ended well exits with 0.
-        if child.name == "learner" and (code == 0 or (code == 1 and (self._folder / RESULT).exists())):
-            return learner_outcome(code, self._experiment.run, self._folder)
-        if child.name in self._servers and code == 0:
-            return self._drained(child, view)
+        for standing in self._standings:
+            # It leaves no result where the disk is full, and only a learner that has ended well exits with 0.
+            well = code == 0 or (code == 1 and (standing.folder / RESULT).exists())
+            if child.name == standing.learner and well:
+                return learner_outcome(code, standing.member.experiment.run, standing.folder)
+            if child.name in standing.servers and code == 0:
+                return self._drained(child, standing, view)
         if code == USER_ERROR:
             return Outcome(USER_ERROR, "failed", _told(child) or _crash(child, code))
         words = child.last_words() if code >= 0 else ""
@@ -237,46 +249,45 @@ class Run:
         view.note(f"{child.name} ended ({describe_exit(code)}) and was started again; see {child.log}{last}")
         return None
 
-    def _drained(self, server: Process, view: View) -> Outcome | None:
-        """An operator told a server to drain, and it has left: the run goes on with the others."""
+    def _drained(self, server: Process, standing: Standing, view: View) -> Outcome | None:
+        """An operator told a server to drain, and it has left: the run goes on with the policy's others."""
         if server.name not in self._left:
             self._left.add(server.name)
-            if len(self._left) < len(self._servers):
+            if not self._left.issuperset(standing.servers):
                 view.note(f"{server.name} was told to drain, and has left; the others go on")
-        return Outcome(0, "stopped") if len(self._left) == len(self._servers) else None
+        return Outcome(0, "stopped") if self._left.issuperset(standing.servers) else None
 
     def _progress(self, elapsed_s: float) -> Progress:
-        figures = self._poller.figures
-        learner = figures.get("learner", {})
-        if self._steps_before is None and "env_steps_before" in learner:
-            # Those of our first learner: what comes after is done in our time, by whichever.
-            self._steps_before = int(learner["env_steps_before"])
-        run, before = self._experiment.run, self._steps_before or 0
+        """How the run stands: how its target does, and a few words of every other policy."""
         restarts = sum(child.restarts for child in self._children.values())
         goal = self._companion.goal() if self._companion is not None else None
-        server = figures.get("server", {})
-        verdict = self._judge.hear(server, learner)
-        return Progress(run, elapsed_s, server, learner, before, restarts, verdict, goal)
+        for other in self._standings[1:]:
+            other.tell(other.progress(elapsed_s))
+        progress = self._target.progress(elapsed_s, restarts, goal)
+        self._target.tell(progress)
+        return replace(progress, others=tuple(other.words() for other in self._standings[1:]))
 
     def _final_progress(self) -> Progress:
         """How the run stands at its end: the servers still know, but not for long."""
         elapsed = time.monotonic() - process_started()
-        self._poller.stop()
-        trained = (self._folder / RESULT).exists() or "server" in self._poller.figures
-        for name in self._servers:
-            if trained and name in self._asked and self._children[name].alive:
-                self._poller.ask(name, 1.0)
+        for standing in self._standings:
+            standing.poller.stop()
+            standing.ask_again([name for name in standing.servers if self._children[name].alive])
         return self._progress(elapsed)
 
     def _end(self) -> None:
-        """End every process: actors first, then the servers, which bring the learner what is complete, then it."""
-        self._poller.stop()
+        """End every process: actors first, then servers, which bring learners what is complete, then these."""
+        for standing in self._standings:
+            standing.poller.stop()
         if self._companion is not None:
             self._companion.end()
-        learner, servers = self._children["learner"], [self._children[name] for name in self._servers]
-        actors = [child for child in self._children.values() if child not in (learner, *servers)]
-        # Without a learner there is nothing to save, and so no order to keep.
-        groups = [actors, servers, [learner]] if learner.alive else [[*actors, learner, *servers]]
+        children = self._children
+        servers = [children[name] for standing in self._standings for name in standing.servers]
+        learners = [children[standing.learner] for standing in self._standings if standing.learner]
+        actors = [child for child in children.values() if child not in (*learners, *servers)]
+        groups = [actors, servers, learners]
+        if not any(learner.alive for learner in learners):
+            groups = [[*actors, *learners, *servers]]  # nothing to save, and so no order to keep
         try:
             for group in groups:
                 end(group, lambda: self._interrupts.hurried)

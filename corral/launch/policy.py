@@ -64,6 +64,9 @@ def load_policy(path: Path, build: str = "") -> keras.Model:
 class GreedyPolicy:
     """A loaded policy, asked for the greedy actions of many environments at once.
 
+    Attributes:
+      counted: that the returns of all whom it acts for count, as `play_episodes` takes it.
+
     Args:
       model: takes the leaves of an observation, and those of a recurrent state where it has one; puts out a
         dictionary with "action" and the next state.
@@ -75,38 +78,21 @@ class GreedyPolicy:
       UserError: the model takes other observations, or gives no such action.
     """
 
+    counted = (True,)
+
     def __init__(self, model: keras.Model, observation: Spec, action: TensorSpec, frames: int = 1) -> None:
-        from corral.agents import ModelAgent
         from corral.agents.frames import stacked_spec
-        from corral.agents.networks import input_name
+        from corral.agents.frozen import FrozenAgent
 
         self._shown = observation
-        if frames > 1:
-            observation = stacked_spec(observation, frames)
-        self._seen = observation
+        self._seen = stacked_spec(observation, frames) if frames > 1 else observation
         try:
-            spec = ModelAgent(model).spec
+            state = FrozenAgent(model, self._seen, action).spec.state
         except ValueError as error:
-            raise UserError(f"the policy cannot be asked for actions: {error}") from error
-        given = {input_name(name): leaf.shape for name, leaf in observation.items()}
-        state = {name for name in spec.observation.keys() - given if name in spec.outputs}
-        taken = {name: leaf.shape for name, leaf in spec.observation.items() if name not in state}
-        # A single input may be called anything.
-        fits = [*given.values()] == [*taken.values()] if len(spec.observation) == 1 else given == taken
-        if not fits:
-            raise UserError(
-                f"the policy takes {_shapes(taken)}, the environment gives {_shapes(given)}: it was "
-                "trained on another environment, or that has changed since"
-            )
-        found = spec.outputs.get("action")
-        if found is None or found.shape != action.shape:
-            shown = 'no "action"' if found is None else f"actions of shape {list(found.shape)}"
-            raise UserError(
-                f"the policy gives {shown}, the environment takes {action}: it was not trained on this environment"
-            )
+            raise UserError(str(error)) from error
         self._model = model
         self._action = action
-        self._state = {name: spec.observation[name] for name in state}
+        self._state = state
 
     def player(self, rows: int) -> Act:
         """What chooses the actions of `rows` environments, and remembers the recurrent state of each."""
@@ -146,7 +132,3 @@ def _import_classes(build: str) -> str:
     except Exception as error:  # importing runs the user's code
         return f" (agent.network.build = {build!r} cannot be imported: {type(error).__name__}: {error})"
     return ""
-
-
-def _shapes(leaves: Mapping[str, tuple[int, ...]]) -> str:
-    return ", ".join(f"{name} {list(shape)}" for name, shape in leaves.items())

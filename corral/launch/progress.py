@@ -39,6 +39,7 @@ class Progress:
       restarts: how often processes of the run ended and were started again.
       verdict: what holds it back; None where nobody knows yet.
       goal: what the run is for, where it is neither its target nor its step limit.
+      others: each other policy of the run in a few words.
     """
 
     run: RunSettings
@@ -49,6 +50,7 @@ class Progress:
     restarts: int = 0
     verdict: Verdict | None = None
     goal: Goal | None = None
+    others: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:

@@ -11,10 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corral.launch.cast import server_addresses
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
-from corral.launch.folder import RESULT, write_json
+from corral.launch.folder import RESULT, experiment_file, write_json
 from corral.launch.logs import know_version
 from corral.launch.scheduling import wake_without_preempting
 from corral.launch.settings import MetricsSettings
@@ -25,33 +24,38 @@ log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from corral.agents import Agent
+    from corral.launch.policies import Member
     from learner import Learner
     from learner.settings import LearnerSettings
 
 
 def run_server(
-    experiment: Experiment,
+    member: Member,
     stop: StopRequest,
     on_ready: Callable[[], None] = lambda: None,
     ledgers: Path | None = None,
     on_warm: Callable[[int, int], object] = lambda done, total: None,
     number: int = 0,
 ) -> int:
-    """Serve the experiment's agent at `server.address` until asked to stop; its weights come from the learner.
-    `ledgers` is where it keeps counts that outlive it, `number` which of the run's servers it is; the rest as for
-    `serve`."""
+    """Serve a policy's agent at `server.address` until asked to stop; its weights come from the learner, where it
+    is not frozen. `ledgers` is where it keeps counts that outlive it, `number` which of the policy's servers it is;
+    the rest as for `serve`."""
     wake_without_preempting()
+    from corral.launch.seeds import seed_of_policy
     from inference_server.server import InferenceServer
 
+    experiment, settings = member.experiment, member.settings
     board = Board()
     with precision_refused("server.precision"):
         server = InferenceServer(
             experiment.server,
-            lambda: agent_of(experiment),
-            seed=experiment.run.seed,
+            lambda: frozen_agent(Path(settings.frozen), experiment) if settings.frozen else agent_of(experiment),
+            seed=seed_of_policy(experiment.run.seed, member.index),
             environment=experiment.environment.label,
             number=number,
-            learner=(experiment.learner.unrolls_address, experiment.learner.weights_address),
+            learner=member.learner,
+            steps=True,
+            pace=settings.pace,
             keys=experiment.security.keys,
             ledgers=ledgers,
             board=board,
@@ -165,6 +169,7 @@ def run_actor(
     """Step environments with the server's policy until asked to stop."""
     wake_without_preempting()
     from actor_client.runner import run_actor as run
+    from corral.launch.cast import entrants
 
     stop.call(lambda: None)  # it looks after every step, and while it waits
 
@@ -180,7 +185,7 @@ def run_actor(
         run(
             experiment.environment,
             experiment.actor,
-            server_addresses(experiment),
+            entrants(experiment),
             first_environment=first_environment,
             seed=experiment.run.seed,
             keys=experiment.security.keys,
@@ -221,6 +226,26 @@ def agent_of(experiment: Experiment) -> Agent:
         return build_agent(experiment.agent, observation, action)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def frozen_agent(policy: Path, experiment: Experiment) -> Agent:
+    """The agent around a policy that a run has left: its folder, or the file. Raises `UserError`."""
+    from actor_client.environments import spaces
+    from corral.agents.frozen import frozen_agent as around
+    from corral.launch.policies import policy_folder
+    from corral.launch.policy import load_policy, policy_file
+
+    trained = experiment
+    if policy.is_dir():
+        folder = policy_folder(policy)
+        trained, policy = Experiment.read(experiment_file(folder)), policy_file(folder)
+    elif not policy.exists():
+        raise UserError(f"frozen = {str(policy)!r}: no such file or folder; name a run's folder, or a policy.keras")
+    model = load_policy(policy, trained.agent.network.build)
+    try:
+        return around(model, *spaces(experiment.environment), trained.agent.frame_stack)
+    except ValueError as error:
+        raise UserError(f"{policy}: {error}") from error
 
 
 def saved_agent(policy: Path) -> Agent:

@@ -120,6 +120,8 @@ class RunSettings:
     on to its step limit."""
     max_env_steps: int = 10_000_000
     """Environment steps, over all actors, after which the run ends."""
+    target_policy: str = ""
+    """Of several policies the one whose return and steps these are; empty takes the first that is trained."""
     folder: str = "runs"
     """Where each run makes a folder of its own."""
 

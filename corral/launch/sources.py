@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from corral.launch.errors import UserError
-from corral.launch.experiment import Experiment, ExperimentError, hints
+from corral.launch.experiment import Experiment, ExperimentError, hints, tables_of
 
 PREFIX = "CORRAL_"
 
@@ -136,7 +136,9 @@ def _from_overrides(overrides: Sequence[str], problems: list[str]) -> Iterator[t
 
 def _leaves(kind: Any, ahead: Key, behind: Key, given: Given) -> Iterator[tuple[Key, Given] | str]:
     """Follow the key `ahead`, then take the value apart, down to what no table holds; texts are problems."""
-    if not is_dataclass(kind):
+    if (table := tables_of(kind)) is not None:
+        yield from _named_tables(table, ahead, behind, given)
+    elif not is_dataclass(kind):
         yield from _open_table(kind, ahead, behind, given)
     elif ahead:
         yield from _enter(kind, ahead[0], ahead[1:], behind, given)
@@ -154,6 +156,19 @@ def _enter(kind: Any, name: str, ahead: Key, behind: Key, given: Given) -> Itera
         key = (*behind, name, *ahead)
         advice = _advice(kind, key, len(behind))
         yield f"{dotted(key)} = {given.shown} ({given.origin}): no such key; {advice}"
+
+
+def _named_tables(kind: Any, ahead: Key, behind: Key, given: Given) -> Iterator[tuple[Key, Given] | str]:
+    """Below a map of tables: each key is the name of one."""
+    if ahead:
+        yield from _leaves(kind, ahead[1:], (*behind, ahead[0]), given)
+    elif isinstance(given.value, dict):
+        for name, value in given.value.items():
+            # A table that says nothing is one, too.
+            yield (*behind, name), given._replace(value={}, text=None)
+            yield from _leaves(kind, (), (*behind, name), given._replace(value=value, text=None))
+    else:
+        yield f"{dotted(behind)} = {given.shown} ({given.origin}): must be tables, such as [{dotted(behind)}.main]"
 
 
 def _open_table(kind: Any, ahead: Key, behind: Key, given: Given) -> Iterator[tuple[Key, Given] | str]:
@@ -205,6 +220,8 @@ def _all_keys(kind: Any, behind: Key) -> Iterator[Key]:
     for name, child in hints(kind).items():
         if is_dataclass(child):
             yield from _all_keys(child, (*behind, name))
+        elif tables_of(child) is not None:
+            continue  # their names are the user's
         else:
             yield (*behind, name)
 

@@ -57,12 +57,6 @@ class Stage(Protocol):
         ...
 
 
-def ends_of(addresses: Mapping[str, str]) -> tuple[list[str], str]:
-    """Where the servers, by number, and the learner say how they do, as far as that is known."""
-    servers = [address for name, address in addresses.items() if name != "learner"]
-    return servers, addresses.get("learner", "")
-
-
 Commands: TypeAlias = Callable[[Part, Path, Path], list[str]]
 """A process of a run, the run's folder and that of its sockets, to the command that starts it."""
 
@@ -70,7 +64,8 @@ Commands: TypeAlias = Callable[[Part, Path, Path], list[str]]
 def child_command(part: Part, run_folder: Path, socket_folder: Path | str) -> list[str]:
     """The command of one process of a run; without a folder of sockets, addresses are the experiment's own."""
     folders = [str(run_folder), str(socket_folder)]
-    return [sys.executable, "-m", "corral.launch.child", part.role, *folders, str(part.number)]
+    which = [str(part.number), *([part.policy] if part.policy else [])]
+    return [sys.executable, "-m", "corral.launch.child", part.role, *folders, *which]
 
 
 class LocalStage:
@@ -88,7 +83,7 @@ class LocalStage:
     ) -> None:
         self._experiment = experiment
         self._commands = commands
-        self._sockets = make_socket_folder()
+        self._sockets = make_socket_folder(experiment.policies)
         self._cast = cast(local_addresses(experiment, self._sockets))
         self.addresses: Mapping[str, str] = {part.name: part.address for part in self._cast if part.address}
         self.children: Mapping[str, Process] = {}

@@ -53,6 +53,7 @@ def conclude(
     outcome: Outcome,
     summary: Path | None = None,
     ledgers: Path | None = None,
+    policies: Mapping[str, tuple[Path, Progress]] | None = None,
 ) -> int:
     """Write down and say what the run in `folder` came to; the exit code.
 
@@ -60,7 +61,33 @@ def conclude(
       progress: the run at its end.
       summary: where the summary goes too.
       ledgers: see `read_books`.
+      policies: of a run with several the folder and the end of each, the one whose target it is first.
     """
+    own = folder
+    if policies:
+        parts = {name: _write_down(where, end, outcome) for name, (where, end) in policies.items()}
+        own, _ = next(iter(policies.values()))
+        figures = {**next(iter(parts.values())), "restarts": progress.restarts, "policies": parts}
+        _kept(lambda: write_json(folder / SUMMARY, figures))
+        _kept(lambda: draw_curve(folder, progress.run))
+    else:
+        figures = _write_down(folder, progress, outcome, ledgers)
+    if summary is not None:
+        # In place: it is the user's, a link or a device perhaps.
+        _kept(lambda: summary.write_text(json.dumps(figures, indent=2) + "\n"))
+    if outcome.error:
+        print_error(outcome.error)
+    if outcome.code == USER_ERROR:
+        say(f"failed; logs {folder / LOGS}/")  # whatever it came to before: this start came to nothing
+        return outcome.code
+    if outcome.word not in ("solved", "finished") and (own / CHECKPOINTS).is_dir():
+        say(f"go on with: corral run --resume {folder}{_more_steps(figures, progress.run)}")
+    say(result_line(figures, outcome.word, own))
+    return outcome.code
+
+
+def _write_down(folder: Path, progress: Progress, outcome: Outcome, ledgers: Path | None = None) -> dict[str, Any]:
+    """Write what a policy came to into its folder; the figures."""
     result = read_json(folder / RESULT)
     figures = summarize(progress, result)
     if books := read_books(folder, result, ledgers):
@@ -73,18 +100,7 @@ def conclude(
         figures |= {name: value for name, value in earlier.items() if name not in _REACHED}
     _kept(lambda: write_json(folder / SUMMARY, figures))
     _kept(lambda: draw_curve(folder, progress.run))
-    if summary is not None:
-        # In place: it is the user's, a link or a device perhaps.
-        _kept(lambda: summary.write_text(json.dumps(figures, indent=2) + "\n"))
-    if outcome.error:
-        print_error(outcome.error)
-    if outcome.code == USER_ERROR:
-        say(f"failed; logs {folder / LOGS}/")  # whatever it came to before: this start came to nothing
-        return outcome.code
-    if outcome.word not in ("solved", "finished") and (folder / CHECKPOINTS).is_dir():
-        say(f"go on with: corral run --resume {folder}{_more_steps(figures, progress.run)}")
-    say(result_line(figures, outcome.word, folder))
-    return outcome.code
+    return figures
 
 
 def _more_steps(figures: Mapping[str, Any], run: RunSettings) -> str:
@@ -120,7 +136,7 @@ def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
         "env_steps": steps,
         "wall_s": round(wall_s, 3),
         "env_steps_per_s": round(done / wall_s, 1) if wall_s > 0 else None,
-        "policy_version": number(learner, "policy_version"),
+        "policy_version": number(learner if learner else progress.server, "policy_version"),
         "policy_lag_p50": number(learner, "policy_lag_p50"),
         "mean_batch": number(progress.server, "mean_batch"),
         "latency_p50_ms": number(progress.server, "latency_p50_ms"),

@@ -61,6 +61,8 @@ class PlainView:
             words += [f"about {in_words(progress.left_s)} left"] if progress.left_s is not None else []
         figures = "  ".join(words)
         self.note(f"{progress.elapsed_s:6.1f} s  {progress.state:8}  {figures}".rstrip())
+        for text in progress.others if progress.state == "training" else ():
+            self.note(f"{'':10} {text}")
         self._judge(progress)
         for text in progress.complaints():
             if text not in self._told:
@@ -83,6 +85,21 @@ class PlainView:
 
     def close(self) -> None:
         """Nothing to leave."""
+
+
+class SilentView:
+    """Shows nothing: for what is written down alone."""
+
+    period_s = 3600.0
+
+    def show(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 class LiveView:
@@ -130,6 +147,7 @@ def render(progress: Progress) -> Any:
     lines: list[Text | Table] = [head, bar, figures]
     for name, server in rows_of(progress.server).items():
         lines.append(Text(f"{name:>10}  {words(server)}", "dim"))
+    lines += [Text(text, "dim") for text in progress.others]
     if progress.verdict is not None:
         lines.append(Text(progress.verdict.sentence, "cyan"))
     if complaints := progress.complaints():

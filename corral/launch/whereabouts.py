@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from corral.launch.errors import UserError
-from corral.launch.folder import goes_on, server_addresses
+from corral.launch.folder import POLICIES, goes_on, server_addresses
 
 PORT = 5555
 
@@ -40,7 +40,8 @@ def _of_run(folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder, and no address; write tcp://HOST:PORT or HOST")
     addresses = server_addresses(folder)
-    if not goes_on(folder):
+    run = folder.parents[1] if folder.parent.name == POLICIES else folder
+    if not goes_on(run):
         raise UserError(f"no run goes on in {folder}: it has ended; summary.json there says how")
     if not addresses:
         raise UserError(f"the servers of the run in {folder} have no place in their cluster yet; ask again")

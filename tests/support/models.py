@@ -6,6 +6,14 @@ from pathlib import Path
 from typing import Any
 
 
+def save_stubborn_policy(path: Path, action: int) -> None:
+    """A saved policy for one discrete number, as `Agent.policy` makes it, that always does the same."""
+    import keras
+
+    observation = keras.Input((), dtype="int64", name="observation")
+    keras.Model({"observation": observation}, {"action": 0 * observation + action}).save(path)
+
+
 def save_two_headed_model(path: Path) -> Any:
     """A saved model of four numbers in, two logits and a value out; the model itself."""
     import keras

@@ -43,10 +43,14 @@ class ScriptedEnvironment(gymnasium.Env):
         # What only its vector form looks at: the two are made with the same arguments.
         self.observation_space = gymnasium.spaces.Box(-1, 2**62, (4,), np.int64)
         self.action_space = gymnasium.spaces.Discrete(ACTIONS)
-        self._who = secrets.randbits(40)
         self._episode = -1
         self._step = 0
-        self._journal = _journal(self._who)
+        self.follow(secrets.randbits(40))
+
+    def follow(self, who: int) -> None:
+        """Play the script of `who` from now on."""
+        self.who = self._who = who
+        self._journal = _journal(who)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
