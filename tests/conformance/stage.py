@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -63,7 +65,8 @@ class Stage(AbstractContextManager["Stage"]):
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._client is not None and self._client.poll() is None:
-            self._client.kill()
+            # And whatever it started: that would ask at this port for ever, and one day reach somebody else there.
+            os.killpg(self._client.pid, signal.SIGKILL)
             self._client.wait(self.patience_s)
         self._socket.close(0)
         self._context.term()
@@ -74,7 +77,11 @@ class Stage(AbstractContextManager["Stage"]):
         arguments = [f"tcp://127.0.0.1:{self._port}", task, str(count), str(slow_ms)]
         try:
             self._client = subprocess.Popen(
-                self._command + arguments, stdin=subprocess.DEVNULL, stdout=self._words, stderr=self._words
+                self._command + arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=self._words,
+                stderr=self._words,
+                start_new_session=True,
             )
         except OSError as error:
             raise Failed(f"the client cannot be started: {error}") from error
@@ -108,7 +115,7 @@ class Stage(AbstractContextManager["Stage"]):
             message = self._next()
             if message is not None and (message.header.type, message.header.session) != (BYE, bye):
                 raise Failed(f"a {message.header.name} came where nothing more was to be said")
-            if code is not None:
+            if code is not None and message is None:
                 return code
         raise Failed(f"the client had not ended {self.patience_s:g} s after it was done")
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conformance.__main__ import judge, judge_all, main
 from tests.conformance.scenarios import SCENARIOS
+from tests.conformance.stage import Stage
+from tests.support.processes import until
 
 OURS = [sys.executable, "-m", "tests.conformance.python_client"]
 FAULTS = {
@@ -54,6 +58,22 @@ def test_the_command_says_what_failed(capsys: pytest.CaptureFixture[str]) -> Non
     assert (verdict["scenario"], verdict["passed"]) == ("handshake", False)
     assert "ended with 1" in verdict["failure"]
     assert "no client" in verdict["words"]
+
+
+def test_nothing_of_a_client_outlives_its_scenario(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    command = ["sh", "-c", f"sleep 600 & echo $! > {told}; exec sleep 600"]
+    with Stage(command) as stage:
+        stage.start("play", 1)
+        until(lambda: told.exists() and told.read_text().endswith("\n"), 20, "the client's child")
+    until(lambda: has_ended(int(told.read_text())), 20, "its end")
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_command_that_is_not_there() -> None:

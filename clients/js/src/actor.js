@@ -74,7 +74,8 @@ export class Actor {
 
   /** Ends the session, so that its places are free at once. */
   async leave() {
-    await this.#heartbeat.terminate();
+    this.#heartbeat.postMessage("stop");
+    await once(this.#heartbeat, "exit");
     if (this.#session) await this.#line.tell([packHeader({ type: Type.BYE, session: this.#session })]);
     this.#line.close();
   }
