@@ -62,6 +62,7 @@ def best_answers(policy: Path) -> list[int]:
     return list(map(int, done.stdout.split()))
 
 
+@pytest.mark.timeout(300)
 def test_a_frozen_opponent_is_beaten(place: Workplace) -> None:
     save_stubborn_policy(place.folder / "rock.keras", ROCK)
     experiment = f"""
