@@ -61,6 +61,8 @@ def see_both(a: ScriptedRun, b: ScriptedRun, steps: int) -> None:
         b.see(100)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
 def test_every_slot_reaches_its_own_policy_and_no_other(policies: Policies) -> None:
     a, b = policies.trained("a"), policies.trained("b")
     shares = (f"a,{a.address},0.25,", f"b,{b.address},,")
@@ -115,6 +117,8 @@ def test_players_have_policies_of_their_own_and_a_past_one_never_leads(policies:
     assert actor.end() == 0
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
 def test_all_players_begin_anew_where_one_policy_is_lost(policies: Policies) -> None:
     left, right = policies.trained("left"), policies.trained("right")
     sides = (f"left,{left.address},,left", f"right,{right.address},,right")
