@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import socket
 import time
@@ -37,8 +38,12 @@ from corral.protocol.keys import Caller
 from corral.protocol.limits import MAX_HOST
 from corral.protocol.tensors import check_rows, to_frame
 
+log = logging.getLogger(__name__)
+
 REPORT_EVERY_S = 2.0
 """Seconds between two signs of life at most: with them an actor tells where its time goes."""
+_TELL_AFTER_S = 2.0
+"""Seconds for which no server lets an actor in, until it says so."""
 LINGER_MS = 200
 """Milliseconds for which a goodbye may take to leave."""
 
@@ -267,7 +272,10 @@ class ActorSession:
             self._greet(address)
             return
         self._token, self._greeting = 0, None
-        self._seek_at = time.monotonic() + RETRY_S
+        now = time.monotonic()
+        if self._seek_at < self._began + _TELL_AFTER_S <= now:  # once in each search
+            log.info("waiting: none of %s lets this actor in yet", ", ".join(self._servers.addresses))
+        self._seek_at = now + RETRY_S
 
     def _greet(self, address: str) -> None:
         if address != self.address:

@@ -68,7 +68,7 @@ def test_cartpole_is_solved(project: Project) -> None:
         (learner,) = project.containers("learner")
         return learner if learner["State"]["Status"] == "exited" else None
 
-    learner = until(ended, 200, "the learner's end")
+    learner = until(ended, 420, "the learner's end")
     assert (learner["State"]["ExitCode"], learner["RestartCount"]) == (0, 0), project.compose("logs", "learner")
     until(lambda: is_well(project.containers("inference-server")[0]), 30, "a server that is well")
 

@@ -34,7 +34,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         CORRAL_SETTINGS=str(settings),
     )
     try:
-        project.compose("build", timeout_s=1200)
+        project.compose("build", "keys", "inference-server", timeout_s=1200)  # the others take these images
         yield project
     finally:
         print(project.compose("logs", "--no-color", "--tail", "50"))

@@ -65,8 +65,9 @@ def begin_to_block(run: Run) -> None:
     until(lambda: status(run)["blocked"] and status(run)["unrolls_waiting"] >= 64, what="a block")
 
 
-def test_everything_that_came_is_answered_and_all_that_is_complete_is_accepted(run: Run) -> None:
-    server = run.start_server(drain_s=60)
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_everything_that_came_is_answered_and_all_that_is_complete_is_accepted(run: Run, replicas: int) -> None:
+    server = run.start_server(drain_s=60, replicas=replicas)
     run.publish()
     until_serving(run.address)
     actors = [run.start_actor(mode) for mode in ("SINGLE", "NEXT_STEP")]

@@ -142,6 +142,7 @@ def test_every_step_of_far_actors_counts_once(network: list[Host], run: FarRun, 
     with linked(network[1], link) as breaks:
         server = run.start_server()
         run.publish()
+        run.until_serving()
         actors = [run.start_actor(mode) for mode in ("SINGLE", "NEXT_STEP")]
         until(lambda: len(run.witness.followed) == 16 or run.see(100), what="every environment")
         until(lambda: len(breaks) >= 3 or not link.down_s or run.see(100), what="some breaks")
@@ -158,6 +159,7 @@ def test_every_step_counts_once_with_a_learner_far_away(network: list[Host], tmp
         run = FarRun(tmp_path, stack, server, third, elsewhere)
         run.start_server()
         run.publish()
+        run.until_serving()
         run.start_actor("SINGLE")
         until(lambda: len(breaks) >= 3 or run.see(100), what="some breaks")
         run.see(3_000)
@@ -167,22 +169,23 @@ def test_every_step_counts_once_with_a_learner_far_away(network: list[Host], tmp
 def test_what_breaks_longer_than_a_lease_cost_is_counted(network: list[Host], run: FarRun, tmp_path: Path) -> None:
     server = run.start_server(lease_s=1)
     run.publish()
+    run.until_serving()
     actor = run.start_actor("SINGLE")
     for _ in range(2):
         until(lambda: len(run.witness.followed) == 8 or run.see(100), what="every environment")
         run.see(500)
-        run.witness.expect_reset()
         network[1].unplug()
         try:
             until(lambda: run.figures().get("actors") == 0, what="the end of the leases")
+            run.see_rest()
+            run.witness.expect_reset()
         finally:
             network[1].plug_in()
         until(lambda: run.figures().get("actors") == 2, what="the actor's coming back")
     run.see(2_000)
     assert actor.end() == 0
     assert actor.output.count("joining again") == 4  # twice, two parts
-    while (unroll := run.source.next(1, timeout_s=2)) is not None:
-        run.witness.see(unroll)
+    run.see_rest()
     seen = run.figures()
     assert run.witness.steps == run.source.steps_accepted == seen["steps_accepted"]
     assert seen["env_steps"] == seen["steps_accepted"] + seen["steps_dropped"]

@@ -105,7 +105,7 @@ def test_server_and_learner_on_different_machines(machines: Machines) -> None:
     assert [process.end() for process in (actor, server)] == [0, 0]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_actors_share_two_servers_and_go_to_the_one_that_is_there(machines: Machines) -> None:
     machines.place.environment |= {"CORRAL_RUN__TARGET_RETURN": "1000", "CORRAL_RUN__MAX_ENV_STEPS": "1000000000"}
     learner_elsewhere(machines, machines.b)
@@ -114,7 +114,7 @@ def test_actors_share_two_servers_and_go_to_the_one_that_is_there(machines: Mach
     ]
     machines.start(machines.b, LEARNER_ELSEWHERE)
     for host in (machines.a, machines.c):
-        until(lambda host=host: figures(machines, host)["ready"], 120, "two servers with weights")
+        until(lambda host=host: figures(machines, host)["ready"], 300, "two servers with weights")
     actors = [machines.start(machines.b, ACTOR_OF_TWO) for _ in range(2)]
 
     def actors_at(host: Host) -> int | None:

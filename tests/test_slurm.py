@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import stat
@@ -97,13 +98,24 @@ class Job:
     def processes(self) -> dict[str, list[str]]:
         """Role -> the node of each of its processes."""
         found: dict[str, list[str]] = {}
+        for role, process in self._processes():
+            with contextlib.suppress(psutil.Error):
+                found.setdefault(role, []).append(process.environ()["SLURMD_NODENAME"])
+        return found
+
+    def kill(self, role: str) -> None:
+        """Kill the processes of a role where they stand."""
+        for found, process in self._processes():
+            if found == role:
+                process.kill()
+
+    def _processes(self) -> list[tuple[str, psutil.Process]]:
+        found = []
         for process in psutil.process_iter():
-            try:
+            with contextlib.suppress(psutil.Error, IndexError):
                 words = process.cmdline()
                 if str(self.folder / "keys") in words and words[1].endswith("/corral"):
-                    found.setdefault(words[2], []).append(process.environ()["SLURMD_NODENAME"])
-            except (psutil.Error, IndexError):
-                continue
+                    found.append((words[2], process))
         return found
 
 
@@ -163,9 +175,7 @@ def test_a_job_that_is_out_of_time_goes_on(slurm: Cluster) -> None:
 def test_a_server_that_dies_is_started_again(slurm: Cluster) -> None:
     job = Job(slurm, "killed", *OUT_OF_REACH)
     job.until_learning()
-    for process in psutil.process_iter():
-        if {"server", str(job.folder / "keys")} <= set(process.cmdline()[:6]):
-            process.kill()
+    job.kill("server")
     until(lambda: "server ended with 137" in job.log, 30, "the script's word")
     job.until_learning()
     slurm.run("scancel", job.number)

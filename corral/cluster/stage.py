@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class RayStage:
         self._directory: Any = None
         self._keys: Path | None = None
         self._children: dict[str, RemoteProcess] = {}
-        self._leaving: dict[str, RemoteProcess] = {}
+        self._leaving: dict[str, tuple[RemoteProcess, float]] = {}
         self._places: dict[str, tuple[Any, Any]] = {}
         self._waiting: dict[str, float] = {}
         self._told: dict[str, int] = {}
@@ -161,6 +162,8 @@ class RayStage:
             except RayError as error:
                 if self._closed.is_set():
                     return
+                # Nobody can be asked to stop any more, and so nobody is waited for.
+                self._picture = replace(self._picture, seats={})
                 self._lost = str(error).splitlines()[0]
                 return
 
@@ -168,20 +171,29 @@ class RayStage:
         """Start and end actors until there are as many as are wanted."""
         wanted = self._picture.actors
         numbers = sorted(int(name.removeprefix("actor-")) for name in self._children if name.startswith("actor-"))
-        for number in range(len(numbers), wanted):
-            part = Part("actor", number, f"actor-{number}")
-            child = self._children[part.name] = self._make(part)
+        free = (number for number in count() if f"actor-{number}" not in {*self._children, *self._leaving})
+        for number in islice(free, max(0, wanted - len(numbers))):
+            child = self._make(Part("actor", number, f"actor-{number}"))
+            self._children[child.name] = child
             child.start()
         for number in numbers[wanted:]:
-            child = self._leaving[f"actor-{number}"] = self._children.pop(f"actor-{number}")
+            child = self._children.pop(f"actor-{number}")
             child.terminate()
-        for name, child in list(self._leaving.items()):
-            if not child.alive:
-                child.kill()
-                del self._leaving[name]
-                self._told.pop(name, None)
-                self._waiting.pop(name, None)
+            self._leaving[child.name] = (child, time.monotonic() + (child.grace_s if child.alive else 0.0))
+        self._see_off()
         return [f"{wanted} actors from now on, {len(numbers)} before"] if wanted != len(numbers) else []
+
+    def _see_off(self) -> None:
+        """Give back the places of actors that have left, or should have: each holds processors until then."""
+        now = time.monotonic()
+        for name, (child, until) in list(self._leaving.items()):
+            handle, ended = self._places[name]
+            if not child.alive or now > until:
+                child.kill()
+            if ray_calls.failure(ended) or now > until + _LEAVE_S:
+                ray_calls.end_actor(handle)
+                for known in (self._leaving, self._places, self._told, self._waiting):
+                    known.pop(name, None)
 
     def _news(self) -> list[str]:
         """Who has found a place, or lost it, or waits for one."""

@@ -21,7 +21,7 @@ from tests.support.ports import free_ports
 from tests.support.processes import ROOT
 from tests.support.programs import program
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(500)]
 
 ACTORS = 4
 
@@ -93,7 +93,7 @@ def test_its_cartpole_is_gymnasiums(client: Path, node: str) -> None:
 
 
 def test_cartpole_is_solved_by_its_actors_alone(client: Path, node: str, place: Workplace) -> None:
-    """With keys, to the target of the example."""
+    """With keys, to the target of the example; then it is asked what the policy would do."""
     server, unrolls, weights = (f"tcp://127.0.0.1:{port}" for port in free_ports(3))
     keys = place.folder / "keys"
     for role in (Role.SERVER, Role.LEARNER, Role.OPERATOR):
@@ -107,13 +107,26 @@ def test_cartpole_is_solved_by_its_actors_alone(client: Path, node: str, place: 
     with ExitStack() as stack:
         stack.enter_context(running(place, "corral", "server", *common, "--address", server))
         actors = [stack.enter_context(running(place, *actor)) for _ in range(ACTORS)]
-        learned = place.corral("learner", *common, "--run-folder", "run", timeout_s=250)
+        learned = place.corral("learner", *common, "--run-folder", "run", timeout_s=400)
         assert learned.returncode == 0, learned.stderr
         assert "solved: mean return" in learned.stdout
         assert [each.poll() for each in actors] == [None] * ACTORS
+        assert inferred(client, node, place, server, "for-node-7") == {"0": "1", "1": "0"}
         for each in actors:
             each.terminate()
         assert [each.wait(30) for each in actors] == [0] * ACTORS
+
+
+def inferred(client: Path, node: str, place: Workplace, server: str, keys: str) -> dict[str, str]:
+    """What the policy does, by the client's INFER, where the pole falls to the right (0) and to the left (1)."""
+    script = (
+        f"const {{ Client }} = await import({json.dumps(str(client / 'src' / 'index.js'))});"
+        f"const client = new Client({json.dumps(server)}, {{ keys: {json.dumps(keys)} }});"
+        "const { action } = await client.infer([[0, 0, 0.1, 1], [0, 0, -0.1, -1]]);"
+        "console.log(JSON.stringify({ ...Array.from(action, String) })); client.close();"
+    )
+    command = [node, "--input-type=module", "-e", script]
+    return json.loads(subprocess.check_output(command, cwd=place.folder, env=place.environment, timeout=60))  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -52,6 +52,13 @@ def test_too_many_environments_are_told_to_come_back(sessions: Sessions) -> None
     assert refused.value.code is ErrorCode.LIMIT
 
 
+def test_each_server_numbers_environments_from_a_place_of_its_own(clock: Clock) -> None:
+    sessions = Sessions(Slots(8, {}), lease_s=10, clock=clock, first_number=16)
+    assert sessions.open(1, b"a", 3, -1).first_environment == 16
+    assert sessions.open(2, b"b", 2, 5).first_environment == 5  # an actor may number its own
+    assert sessions.open(3, b"c", 2, -1).first_environment == 19
+
+
 def test_steps_are_admitted_once_and_in_order(sessions: Sessions) -> None:
     session = sessions.open(1, b"a", 1, 0)
     assert sessions.admit(session, 1) is Admission.NEW

@@ -10,7 +10,7 @@ from typing import Any
 
 from learner import UnrollSource, WeightPublisher
 from tests.support.hosts import Host, HostProcess
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, until
 from tests.support.scripted_agent import ScriptedAgent
 from tests.support.scripted_environment import Witness
 from tests.support.scripted_run import ScriptedRun
@@ -53,6 +53,15 @@ class FarRun(ScriptedRun):
         return self.start(
             self._actors, "scripted_actor", self.address, mode, environments, resend_after_s, pipeline
         )
+
+    def until_serving(self) -> None:
+        """Until the server has weights, which the caller has published."""
+        until(lambda: self.figures().get("ready"), 240, "a server that is ready")
+
+    def see_rest(self) -> None:
+        """Let the witness check what is still to come, where nobody steps any more."""
+        while (unroll := self.source.next(1, timeout_s=2)) is not None:
+            self.witness.see(unroll)
 
     def figures(self) -> dict[str, Any]:
         """What the server says of itself, asked from its own host; empty where it does not answer."""

@@ -87,6 +87,12 @@ def test_an_engine_and_what_it_needs(grown: dict[str, Any], setting: str) -> Non
     assert f"busy 95 % of the time: 95.0 ms for a batch of {batch:.1f} rows" in found.sentence
 
 
+def test_several_replicas_are_busy_together() -> None:
+    grown = {"actor_environment_s": 2.0, "actor_wait_s": 8.0, "step_engine_s": 7.5, "compute_s": 10.0}
+    assert "busy 100 %" in verdict(**grown).numbers
+    assert "busy 50 %" in verdict(**grown, replica_busy_s=[5.0, 5.0]).numbers
+
+
 def test_a_learner() -> None:
     learner = {"uptime_s": 10.0, "wait_s": 0.5}
     found = verdict(learner, actor_environment_s=2.0, actor_wait_s=8.0, step_learner_s=7.0, step_engine_s=1.0)

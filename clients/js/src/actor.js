@@ -41,6 +41,7 @@ export class Actor {
   /** Opens a session. Waits for the server as long as it takes, or until `signal` is aborted, and throws its reason. */
   async join(signal) {
     await this.#beating;
+    Atomics.store(this.#tokens, Place.SESSION, 0n);
     const session = randomBytes(8).readBigUInt64LE();
     const hello = packHello({ session }, this.#hello);
     this.#welcome = readControl(await this.#line.askPatiently(() => [hello], Type.WELCOME, signal));
