@@ -21,6 +21,7 @@ from corral.launch.roles import agent_of
 from corral.launch.scheduling import wake_without_preempting
 from corral.launch.stopping import AskedToStopError, StopRequest
 from corral.protocol import Spec
+from corral.protocol.keys import Role, caller
 from inference_server.learner_link import LearnerLink
 from inference_server.outbox import Outbox
 
@@ -118,7 +119,14 @@ def run_evaluator(experiment: Experiment, folder: Path, stop: StopRequest) -> in
     greedy = GreedyAgent(agent, len(shares_of(settings.episodes)))
     newest, evaluations = NewestWeights(greedy.weight_spec), Evaluations(folder)
     link = LearnerLink(
-        None, experiment.learner.weights_address, {}, agent.spec.unroll_length, newest, Outbox("shed"), lambda: None
+        None,
+        experiment.learner.weights_address,
+        {},
+        agent.spec.unroll_length,
+        newest,
+        Outbox("shed"),
+        lambda: None,
+        caller(experiment.security.keys, Role.SERVER, towards=Role.LEARNER),
     )
     stop.call(lambda: None)  # what goes on is left where it stands, and the link is closed
     link.start()
