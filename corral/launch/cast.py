@@ -79,11 +79,15 @@ def as_server(experiment: Experiment, number: int) -> Experiment:
     return replace(experiment, server=replace(experiment.server, address=own))
 
 
+PORT_STEP = 10
+"""From one server's port to the next one's: the learner's ports come right behind the first one's."""
+
+
 def following(address: str, number: int) -> str:
-    """The address that comes `number` after `address`: a later port of tcp, a numbered name of ipc."""
+    """The address that comes `number` after `address`: a port of tcp `PORT_STEP` on, a numbered name of ipc."""
     host, colon, port = address.rpartition(":")
     if number == 0:
         return address
     if address.startswith("tcp://") and colon and port.isdecimal():
-        return f"{host}:{int(port) + number}"
+        return f"{host}:{int(port) + PORT_STEP * number}"
     return f"{address}-{number}"

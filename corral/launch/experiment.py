@@ -49,7 +49,7 @@ class Experiment:
 
     servers: int | tuple[str, ...] = 1
     """How many inference servers share the actors, or the address of each: server.address is the first one's, and
-    of a number the others have the next ports."""
+    of a number the others have ports that are 10, 20, ... higher."""
     run: RunSettings = field(default_factory=RunSettings)
     environment: EnvironmentSettings
     actor: ActorSettings = field(default_factory=ActorSettings)

@@ -44,8 +44,8 @@ def test_servers_are_a_number_or_addresses(write) -> None:
     path = write("servers = 3\n" + SMALL)
     experiment = load_experiment(path, environ={})
     assert experiment.servers == 3
-    assert server_addresses(experiment) == tuple(f"tcp://127.0.0.1:{port}" for port in (5555, 5556, 5557))
-    assert as_server(experiment, 2).server.address == "tcp://127.0.0.1:5557"
+    assert server_addresses(experiment) == tuple(f"tcp://127.0.0.1:{port}" for port in (5555, 5565, 5575))
+    assert as_server(experiment, 2).server.address == "tcp://127.0.0.1:5575"
     assert load_experiment(path, environ={"CORRAL_SERVERS": "2"}).servers == 2
     named = load_experiment(path, ['servers=["tcp://a:1", "tcp://b:1"]'], {"CORRAL_SERVERS": "2"})
     assert named.servers == server_addresses(named) == ("tcp://a:1", "tcp://b:1")
