@@ -146,7 +146,6 @@ class Witness:
     def expect_reset(self) -> None:
         """The server has died: once, every environment may go on with the start of a later episode."""
         self._reset = set(self.followed)
-        self.numbers.clear()
 
     def steps_of_the_script(self) -> int:
         """Steps that every environment has made, first to last, by its own counters alone: what `steps` must be."""
@@ -176,6 +175,7 @@ class Witness:
         expected = self.followed.get(who, (0, 0))
         if who in self._reset and (episode, step) != expected:
             self._reset.remove(who)
+            self.numbers.pop(who, None)  # each session has its own; what came of the one before was seen first
             assert step == 0, "an episode goes on over a reset"
             assert episode > expected[0], "an episode came twice"
         else:
