@@ -218,11 +218,12 @@ def test_a_failure_is_the_tasks_and_the_replica_goes_on(pair: Engine) -> None:
 
 
 def test_closing_ends_the_threads_of_replicas() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())  # others' threads may end meanwhile
     engine = Engine(ScriptedAgent(), (1,), learns=False, replicas=3)
-    assert threading.active_count() == before + 3
+    own = set(threading.enumerate()) - before
+    assert sorted(thread.name for thread in own) == ["replica 0", "replica 1", "replica 2"]
     engine.close()
-    until(lambda: threading.active_count() == before, what="the threads' ends")
+    until(lambda: not any(thread.is_alive() for thread in own), what="the threads' ends")
 
 
 def test_as_many_replicas_as_accelerators_or_one() -> None:
