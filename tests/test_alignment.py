@@ -13,7 +13,7 @@ from tests.support.processes import until, until_serving
 from tests.support.scripted_run import ScriptedRun
 
 
-@pytest.fixture(params=[1, 2], ids=["whole actors", "actors in two parts"])
+@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.long)], ids=["whole actors", "actors in two parts"])
 def run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ScriptedRun]:
     with ExitStack() as stack:
         yield ScriptedRun(tmp_path, stack, pipeline=request.param)

@@ -168,6 +168,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield Fleet(tmp_path, stack)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(500)
 def test_one_server_dies_for_good_and_one_comes_back(fleet: Fleet) -> None:
     fleet.goes_on_until(lambda: len(fleet.witness.followed) == EVERYBODY, "everybody acts")

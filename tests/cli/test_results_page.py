@@ -26,6 +26,7 @@ def place() -> Iterator[Workplace]:
         yield place
 
 
+@pytest.mark.long
 def test_the_commands_run(place: Workplace) -> None:
     painted_run(place.folder / RUN)  # CartPole's pictures need pygame
     for command in COMMANDS:
