@@ -50,7 +50,7 @@ class Machines:
     def start(self, host: Host, command: str, *options: str) -> HostProcess:
         """Start a command of the page on a host."""
         for name, there in (("SERVER", self.a), ("ONE", self.a), ("TWO", self.c)):
-            command = command.replace(f"{name}:", f"{there.address}:")
+            command = re.sub(rf"\b{name}\b", there.address, command)
         words = [*command.split(), *options]
         process = host.process(*words, folder=self.place.folder, environment=self.place.environment)
         return self.stack.enter_context(process)
