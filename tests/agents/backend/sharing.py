@@ -57,11 +57,8 @@ def unroll(agent: Agent, seed: int) -> Unroll:
     times["reward"][:] = rng.normal(size=(indices, BATCH))
     times["discount"][:] = 1.0
     times["step_type"][:] = StepType.MID
-    times["step_type"][1, :3], times["step_type"][2, :3], times["discount"][1, :3] = (
-        StepType.LAST,
-        StepType.FIRST,
-        0,
-    )
+    times["step_type"][1, :3], times["discount"][1, :3] = StepType.LAST, 0
+    times["step_type"][2:3, :3] = StepType.FIRST  # a transition alone has no third index
     state = {name: rng.normal(size=(BATCH, *leaf.shape)).astype(leaf.dtype) for name, leaf in spec.state.items()}
     return Unroll(observation, output, **times, state=state)
 
@@ -96,7 +93,7 @@ def compare(make: Callable[[], Agent]) -> list[float]:
     floats = [name for name, leaf in one.items() if leaf.dtype.kind == "f"]
     assert [name for name in one if name not in floats and not np.array_equal(one[name], two[name])] == []
     return [
-        float(np.max(np.abs(figures[0] - figures[1]))),
+        float(np.max(np.abs(figures[0] - figures[1]) / np.maximum(1.0, np.abs(figures[0])))),
         max(float(np.max(np.abs(one[name] - two[name]), initial=0)) for name in floats),
         max(
             float(np.max(np.abs(one[name] - begun[name]), initial=0))
