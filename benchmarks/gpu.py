@@ -62,20 +62,15 @@ def learn(options: argparse.Namespace) -> None:
 
     from corral.agents import OptimizerSettings, load_backend
     from corral.bench.model import load_agent
-    from corral.protocol.unrolls import TIME_SPEC, StepType, Unroll
+    from corral.protocol import StepType
     from learner.pace import Pace
 
     agent: Any = load_agent(MODEL, "step")
     spec, sequences = agent.spec, options.sequences
-    indices = spec.sample_length + 1
-    observation = {
-        name: np.random.randint(0, 256, (indices, sequences, *leaf.shape)).astype(leaf.dtype)
-        for name, leaf in spec.observation.items()
-    }
-    output = {name: leaf.zeros(indices, sequences) for name, leaf in spec.outputs.items()}
-    times = {name: leaf.zeros(indices, sequences) for name, leaf in TIME_SPEC.items()}
-    times["discount"][:], times["step_type"][:] = 1.0, StepType.MID
-    unroll = Unroll(observation, output, **times, state={})
+    unroll = spec.zeros(sequences)
+    for leaf in unroll.observation.values():
+        leaf[...] = np.random.randint(0, 256, leaf.shape)
+    unroll.discount[:], unroll.step_type[:] = 1.0, StepType.MID
     devices: Any = int(options.devices) if options.devices.isdecimal() else options.devices
     trainer = load_backend().Trainer(agent, OptimizerSettings(), devices)
     trainer.warm(sequences)

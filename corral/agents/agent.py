@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from corral.protocol.specs import Spec, TensorSpec
-from corral.protocol.unrolls import Unroll
+from corral.protocol.unrolls import TIME_SPEC, Unroll
 
 Tensor: TypeAlias = Any
 """A tensor of the Keras backend."""
@@ -128,6 +128,15 @@ class AgentSpec:
     def __post_init__(self) -> None:
         if not self.sample_length:
             object.__setattr__(self, "sample_length", self.unroll_length)
+
+    def zeros(self, batch: int) -> Unroll:
+        """`batch` sequences as a training step takes them, with nothing but zeros in them: numpy arrays."""
+
+        def over_time(leaves: Spec) -> dict[str, np.ndarray]:
+            return {name: leaf.zeros(self.sample_length + 1, batch) for name, leaf in leaves.items()}
+
+        state = {name: leaf.zeros(batch) for name, leaf in self.state.items()}
+        return Unroll(over_time(self.observation), over_time(self.outputs), **over_time(TIME_SPEC), state=state)
 
 
 class Agent(Protocol):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 
-from corral.launch.provenance import versions
+from corral.launch.provenance import usable_cores, versions
 
 _PACKAGES = ("corral", "keras", "tensorflow", "jax", "numpy", "pyzmq")
 
@@ -15,7 +14,7 @@ def describe_machine() -> dict[str, object]:
     """Processor, cores and versions."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: found for name, found in versions().items() if name in _PACKAGES},

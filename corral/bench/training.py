@@ -13,8 +13,6 @@ from corral.bench.child import Message, Wire
 
 if TYPE_CHECKING:
     from corral.agents import AgentSpec
-    from corral.protocol import Spec
-    from corral.protocol.unrolls import Unroll
 
 MEASURED_S = 3.0
 
@@ -71,7 +69,7 @@ def host_training(settings: Message, wire: Wire) -> None:
     batch, spec = experiment.learner.batch_unrolls, agent.spec
     trainer = load_backend().Trainer(agent, experiment.agent.optimizer)
     trainer.warm(batch)
-    unroll = _zeros(spec, batch)
+    unroll = spec.zeros(batch)
     trainer.step(unroll)
     taken: list[float] = []
     began, used = time.perf_counter(), time.process_time()
@@ -91,23 +89,6 @@ def host_training(settings: Message, wire: Wire) -> None:
         steps=batch * fresh / drawn,
         unrolled_bytes=_unroll_bytes(spec) / fresh,
         weights_bytes=float(sum(array.nbytes for array in published.values())),
-    )
-
-
-def _zeros(spec: AgentSpec, batch: int) -> Unroll:
-    """A batch in which nothing happens, of the right shape."""
-    from corral.protocol.unrolls import TIME_SPEC, Unroll
-
-    indices = spec.sample_length + 1
-
-    def over_time(leaves: Spec) -> dict[str, np.ndarray]:
-        return {name: np.zeros((indices, batch, *leaf.shape), leaf.dtype) for name, leaf in leaves.items()}
-
-    return Unroll(
-        observation=over_time(spec.observation),
-        output=over_time(spec.outputs),
-        state={name: leaf.zeros(batch) for name, leaf in spec.state.items()},
-        **over_time(TIME_SPEC),
     )
 
 

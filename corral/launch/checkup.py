@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
+from corral.launch.provenance import usable_cores, versions
 
 OLDEST_PYTHON = (3, 11)
 _EXTRAS = {
@@ -89,7 +89,8 @@ def packages() -> Finding:
     """Which extras are there, and so which commands work."""
     there = [extra for extra, names in _EXTRAS.items() if all(map(find_spec, names))]
     known = ("corral", "numpy", "pyzmq", "tensorflow", "jax", "keras", "gymnasium")
-    text = ", ".join(f"{name} {number}" for name in known if (number := _version(name)))
+    found = versions()
+    text = ", ".join(f"{name} {found[name]}" for name in known if name in found)
     if "server" in there or "jax" in there:
         return Finding("packages", State.GOOD, text)
     advice = 'this can be an actor\'s machine; to train or serve: pip install "corral[server]"'
@@ -98,7 +99,7 @@ def packages() -> Finding:
 
 def processors() -> Finding:
     """Cores, memory, and how busy they are."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     text = f"{cores} cores"
     with suppress(OSError, ValueError, AttributeError):
         text += f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB of memory"
@@ -248,9 +249,3 @@ def _how_far(address: str, timeout_s: float) -> str:
         return f"{where.hostname} says nothing at all: a firewall between (docs/machines.md), or no such machine"
     except OSError as error:
         return str(error.strerror or error)
-
-
-def _version(package: str) -> str:
-    with suppress(PackageNotFoundError):
-        return version(package)
-    return ""

@@ -429,12 +429,8 @@ def _noise(spec: AgentSpec, size: int) -> np.ndarray:
 def _refused(agent: Agent, batch: int) -> list[np.ndarray]:
     """A batch of zeros whose rewards and weights are no numbers: a training step refuses it and changes nothing."""
     spec, indices = agent.spec, agent.spec.sample_length + 1
-    observation = {name: leaf.zeros(indices, batch) for name, leaf in spec.observation.items()}
-    output = {name: leaf.zeros(indices, batch) for name, leaf in spec.outputs.items()}
-    times = {name: leaf.zeros(indices, batch) for name, leaf in TIME_SPEC.items()}
-    times["reward"] = _no_numbers(TIME_SPEC["reward"], indices, batch)
     weights = _no_numbers(TensorSpec((), "float32"), batch)
-    unroll = Unroll(observation, output, **times, state={n: leaf.zeros(batch) for n, leaf in spec.state.items()})
+    unroll = spec.zeros(batch)._replace(reward=_no_numbers(TIME_SPEC["reward"], indices, batch))
     return [*_flatten(unroll), weights, np.zeros((indices, batch, spec.train_noise), np.float32)]
 
 
