@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -108,7 +109,7 @@ class Launched:
             assert not [words for words in self.cluster.commands(node) if "corral.launch.child" in words]
         answer = subprocess.run(
             [sys.executable, "-c", _LEFT, self.cluster.address],
-            env=environment(),
+            env=os.environ | environment(),
             capture_output=True,
             text=True,
             timeout=60,

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -83,7 +82,7 @@ class RayCluster:
             self._nodes[node] = subprocess.Popen(
                 [str(Path(sys.executable).with_name("ray")), "start", *arguments, *common],
                 cwd=ROOT,
-                env=environment() | {"CORRAL_TEST_NODE": f"{self.address} {node}"},
+                env=os.environ | environment() | {"CORRAL_TEST_NODE": f"{self.address} {node}"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -94,17 +93,16 @@ class RayCluster:
         assert self._nodes[node].poll() is None, log.read_text()
 
 
-def environment(added: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a process needs to be part of the cluster: no telemetry, and a node that is gone counts as gone soon."""
+def environment() -> dict[str, str]:
+    """What a process needs beside its own environment to be part of the cluster: no telemetry, and a node that is
+    gone counts as gone soon."""
     return {
-        **os.environ,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_health_check_initial_delay_ms": "1000",
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "5000",
         "RAY_health_check_failure_threshold": "3",
         "PYTHONPATH": str(ROOT),
-        **(added or {}),
     }
 
 
