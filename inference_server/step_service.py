@@ -244,7 +244,7 @@ class StepService(Service):
         while self._queue.batcher.requests:
             batch = self._queue.take()
             for request in batch.requests:
-                self._turn_down(request, error)
+                self._fail(request, error)
             self._queue.recycle(batch)
 
     @span("deliver")
