@@ -56,8 +56,8 @@ def toml(value: Any) -> str:
     if isinstance(value, Mapping):
         table = tomlkit.inline_table()
         table.update(value)
-        return table.as_string()
-    return tomlkit.item(value).as_string()
+        return str(table.as_string())
+    return str(tomlkit.item(value).as_string())
 
 
 def about(key: Key) -> str:
