@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from docutils import nodes
 from pygments.lexers.special import TextLexer
 
 from generated import commands, configuration, navigation, outside, python
@@ -25,8 +26,16 @@ def setup(app: Any) -> dict[str, Any]:
     """Join Sphinx."""
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", python.as_code, priority=400)  # before napoleon takes sections apart
+    app.connect("doctree-resolved", _dash)
     app.add_lexer("hex", TextLexer)  # the protocol's bytes
     return {"parallel_read_safe": True}
+
+
+def _dash(app: Any, tree: Any, page: str) -> None:
+    """Sphinx's own hyphens between a parameter and its text: a dash, since smart quotes are off."""
+    for text in list(tree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
 
 
 def _read(app: Any, page: str, source: list[str]) -> None:
