@@ -110,7 +110,7 @@ class ActorSession:
         keys: Caller | None = None,
         work: Callable[[], Work | None] = lambda: None,
         stopping: Callable[[], bool] = lambda: False,
-        context: zmq.Context | None = None,
+        context: zmq.SyncContext | None = None,
     ) -> None:
         self._owns_context = context is None
         self._context = context or zmq.Context()
@@ -148,7 +148,7 @@ class ActorSession:
         return (self,)
 
     @property
-    def socket(self) -> zmq.Socket:
+    def socket(self) -> zmq.SyncSocket:
         """Where the server's answers arrive, for `wait`; it may be another one after every call."""
         return self._line.socket
 

@@ -125,7 +125,8 @@ class StepService(Service):
         environment = np.frombuffer(head, ROW, rows, HEADER_BYTES)["environment"]
         if environment[-1] >= len(session.slots) or (environment[1:] <= environment[:-1]).any():
             raise _wrong_environments(session)
-        return session.slots[environment]
+        slots: np.ndarray = session.slots[environment]
+        return slots
 
     def _turn_down(self, request: Request, error: ProtocolError) -> None:
         session = request.session

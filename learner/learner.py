@@ -315,7 +315,8 @@ class Learner:
 
     @span("train step", work=True)
     def _learn(self, sample: Sample) -> tuple[Mapping[str, float], np.ndarray | None]:
-        return self._trainer.step(sample.unroll, sample.weights)
+        learned: tuple[Mapping[str, float], np.ndarray | None] = self._trainer.step(sample.unroll, sample.weights)
+        return learned
 
     def _show(self, now: float) -> None:
         if self._board is None or now - self._shown_at < SHOW_EVERY_S:

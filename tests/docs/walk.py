@@ -17,6 +17,8 @@ from tests.support.processes import until
 
 MEANT = {"SERVER": "127.0.0.1", "HOST": "127.0.0.1"}
 """What the pages' placeholders are here."""
+_RUN = re.compile(r"\bruns/(\w+)-\d{8}-\d{6}\b")
+"""An example of a run's folder: here it is the one that a block before it has made."""
 _PLACEHOLDER = re.compile(rf"\b({'|'.join(MEANT)})\b(?!=)")
 _LONGEST_S = 240
 
@@ -126,6 +128,7 @@ def matches(shown: str, said: str) -> bool:
 
 
 def _here(line: str) -> str:
+    line = _RUN.sub(lambda found: f"runs/{found[1]}-*", line)
     return _PLACEHOLDER.sub(lambda found: MEANT[found[1]], line)
 
 
