@@ -96,7 +96,8 @@ def test_one_process_and_two_come_to_the_same_weights(place: Workplace) -> None:
 @pytest.mark.timeout(900)
 def test_a_thousand_updates_are_the_same_with_any_number_of_processes_and_after_a_resume(place: Workplace) -> None:
     thousand = 1_010 * STEPS_PER_VERSION
-    runs = Runs(place, **SMALL, **{"run.max_env_steps": str(thousand)})
+    settings = {"run.max_env_steps": str(thousand), "learner.checkpoint_every_versions": "200"}
+    runs = Runs(place, **SMALL, **settings)
 
     straight = runs.run("one", 1)
     assert straight["policy_version"] > 1_000
