@@ -138,7 +138,7 @@ def test_whoever_is_killed_the_weights_are_the_same(place: Workplace) -> None:
 @pytest.mark.parametrize(
     ("example", "settings"),
     [
-        ("cartpole_ppo", {"run.max_env_steps": "30000"}),
+        ("cartpole_ppo", {"run.max_env_steps": "24000"}),
         ("cartpole_dqn", {"run.max_env_steps": "6000"}),
         ("memory_r2d2", {"run.max_env_steps": "6000"}),
         ("pendulum_sac", {"run.max_env_steps": "4000"}),
