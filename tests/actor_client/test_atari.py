@@ -17,14 +17,10 @@ import pytest
 
 from actor_client.actor_session import Rows
 from actor_client.atari import make, make_vector
-from actor_client.environments import (
-    BadEnvironmentError,
-    EnvironmentGroup,
-    SingleGroup,
-    VectorGroup,
-    make_group,
-    spaces,
-)
+from actor_client.environments import make_group, spaces
+from actor_client.groups import BadEnvironmentError, EnvironmentGroup
+from actor_client.gymnasium_single import SingleGroup
+from actor_client.gymnasium_vector import VectorGroup
 from actor_client.settings import EnvironmentSettings
 from corral.protocol import ENDED, RowFlags
 from tests.support.command import ROOT
