@@ -27,8 +27,8 @@ def registered(name: str) -> str:
         importlib.import_module(module)
         return identifier
     if identifier.startswith("dm_control/"):
-        require("dm_control", "dm_control", f"{name} is a task of dm_control's")
-        require("shimmy", "dm_control", f"{name} is a task of dm_control's")
+        for needed in ("dm_control", "shimmy"):
+            require(needed, "dm_control", f"{name} is a task of dm_control's (Python 3.11 and 3.12)")
     elif module or identifier.startswith("ALE/"):
         require("ale_py", "atari", f"{name} is an Atari game")
     else:

@@ -9,7 +9,6 @@ from typing import Any
 import dm_env
 import numpy as np
 import pytest
-from dm_control import suite
 from dm_env import specs
 
 from actor_client.environments import make_group, spaces
@@ -19,11 +18,18 @@ from actor_client.settings import EnvironmentSettings
 from corral.protocol import ENDED, RowFlags
 from tests.actor_client.test_atari import apart
 
+on_dm_control = pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="dm_control needs labmaze, which has no wheel for Python 3.13"
+)
+
 WALKER = EnvironmentSettings("dm_control/walker-walk-v0")
 
 
+@on_dm_control
 def test_a_task_of_dm_controls() -> None:
     """Step by step beside the task itself."""
+    from dm_control import suite
+
     group = make_group(WALKER, 1)
     assert isinstance(group, SingleGroup)
     observation, action = spaces(WALKER)
@@ -46,6 +52,7 @@ def test_a_task_of_dm_controls() -> None:
     group.close()
 
 
+@on_dm_control
 def test_seeds_draw_the_starts() -> None:
     group = make_group(WALKER, 2)
 
@@ -58,6 +65,7 @@ def test_seeds_draw_the_starts() -> None:
     assert start([1, 2]) == once
 
 
+@on_dm_control
 def test_a_time_limit_truncates() -> None:
     group = make_group(
         EnvironmentSettings("dm_control/cartpole-balance-v0", {"task_kwargs": {"time_limit": 0.05}}), 1
