@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from cartpole_seeds import EXPERIMENT, run_once
+from intervals import median_interval, wilson
 
 PEER = """
 import sys
@@ -73,19 +74,32 @@ def main() -> None:
     runs: dict[str, list[tuple[bool, float, int]]] = {name: [] for name in names}
     print("| seed | who | solved | wall s | env steps |\n|---|---|---|---|---|")
     for seed in range(arguments.seeds):
-        ours = run_once(EXPERIMENT, seed, [])
+        with tempfile.TemporaryDirectory() as folder:
+            ours = run_once(EXPERIMENT, seed, [], Path(folder))
         results = [(bool(ours["solved"]), float(ours["command_s"]), int(ours["env_steps"]))]
         results += [run_peer(arguments.peer, seed, steps) for steps in arguments.steps]
         for name, result in zip(names, results, strict=True):
             runs[name].append(result)
             solved, taken, steps = result
             print(f"| {seed} | {name} | {'yes' if solved else 'no'} | {taken:.1f} | {steps:,} |", flush=True)
-    print("\n| who | solved | median wall s of those that solved | median env steps |\n|---|---|---|---|")
+    columns = ["who", "solved", "95 % interval", "median wall s of those that solved", "median env steps"]
+    print(f"\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for name, results in runs.items():
         solved_runs = [run for run in results if run[0]]
-        taken = f"{statistics.median(run[1] for run in solved_runs):.1f}" if solved_runs else "-"
-        steps = f"{statistics.median(run[2] for run in solved_runs):,.0f}" if solved_runs else "-"
-        print(f"| {name} | {len(solved_runs)} of {len(results)} | {taken} | {steps} |")
+        low, high = wilson(len(solved_runs), len(results))
+        print(
+            f"| {name} | {len(solved_runs)} of {len(results)} | {100 * low:.0f} to {100 * high:.0f} % "
+            f"| {_median([run[1] for run in solved_runs])} | {_median([float(run[2]) for run in solved_runs])} |"
+        )
+
+
+def _median(values: list[float]) -> str:
+    """With its 95 % interval, where there are values enough for one."""
+    if not values:
+        return "-"
+    between = median_interval(values)
+    interval = f" ({between[0]:,.1f} to {between[1]:,.1f})" if between else ""
+    return f"{statistics.median(values):,.1f}{interval}"
 
 
 if __name__ == "__main__":
