@@ -18,7 +18,7 @@ from tests.support.command import ROOT, Workplace, workplace
 
 EXPERIMENTS = sorted(path.name for path in (ROOT / "examples").glob("*.toml"))
 CUT_SHORT = {
-    "run.max_env_steps": 1200,
+    "run.max_env_steps": 2500,  # more than one batch of the longest unrolls
     "actor.processes": 1,
     # Little is gathered ahead of training, so that there is some before the end.
     "learner.batch_unrolls": 16,
