@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from corral.cli import completion
 from corral.cli.options import Policy, RunFolder
 from corral.cli.progress import PATIENCE_S, progress
 
@@ -24,6 +25,7 @@ def evaluate(
         typer.Option(
             metavar="NAME",
             help="In environments with several players, whom to play against, if not the first policy that can.",
+            autocompletion=completion.policies,
         ),
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 100,

@@ -90,7 +90,8 @@ class GreedyAgent:
     @property
     def weight_spec(self) -> Spec:
         """The tensors of a policy version, by name."""
-        return self._act.weight_spec
+        spec: Spec = self._act.weight_spec
+        return spec
 
     def load(self, weights: Mapping[str, np.ndarray]) -> None:
         """Act with these from now on."""
@@ -106,7 +107,8 @@ class GreedyAgent:
             outputs, following = self._act(self._rows, observation, state, first, self._noise, self._explore)
             for name, leaf in state.items():
                 leaf[...] = following[name]
-            return outputs["action"]
+            action: np.ndarray = outputs["action"]
+            return action
 
         return act
 
