@@ -37,6 +37,8 @@ RECORDS = HERE / "learning"
 RUNS = ROOT / "runs" / "learning"
 CORRAL = [sys.executable, "-m", "corral.cli"]
 _PLAYED = ("episodes", "mean_return", "standard_error", "min_return", "max_return")
+_STOPPED = (128 + signal.SIGINT, -signal.SIGINT)
+"""Exit codes of what was asked to stop, the second at a moment when it could not answer yet."""
 STOPPING_S = 300.0
 """What a run may take to write its last checkpoint, with a replay in it perhaps."""
 
@@ -77,20 +79,24 @@ class Sitting:
         folder = self.folder
         command = ["run", "--resume", str(folder)] if folder else [*begin, "--folder", str(self._place)]
         print(f"$ corral {shlex.join(command)}", file=sys.stderr, flush=True)
-        code = _run_for([*CORRAL, *command, "--plain"], seconds)
+        code, interrupted = _run_for([*CORRAL, *command, "--plain"], seconds)
         found = self.folder
-        if found is None and code == 128 + signal.SIGINT:
-            return False  # there was no time to begin
-        if found is None or code not in (0, 1, 128 + signal.SIGINT):
-            raise RuntimeError(f"corral run ended with {code}; its words stand above")
+        if found is None or code not in (0, 1, *_STOPPED):
+            if code in _STOPPED and not interrupted:
+                return False  # there was no time to begin
+            raise KeyboardInterrupt if interrupted else RuntimeError(f"corral run ended with {code}, see above")
         record = self._keep(found, begin, {}, {})
+        if interrupted:
+            raise KeyboardInterrupt
         if record.finished and self.run.episodes:
             best = self._evaluate(found, "--best") if (found / BEST_POLICY).exists() else {}
             self._keep(found, begin, self._evaluate(found), best)
         return record.finished
 
     def _keep(self, folder: Path, begin: list[str], greedy: dict[str, Any], best: dict[str, Any]) -> Record:
-        record = record_of(folder, self.run.name, self.seed, f"corral {shlex.join(begin)}", greedy, best)
+        before = self.record
+        command = before.command if before else f"corral {shlex.join(begin)}"  # of the sitting that began it
+        record = record_of(folder, self.run.name, self.seed, command, greedy, best)
         record.write(self._records)
         return record
 
@@ -101,8 +107,9 @@ class Sitting:
         return {name: told[name] for name in _PLAYED}
 
 
-def _run_for(command: list[str], seconds: float) -> int:
-    """Run a command, asked to stop (once) when the time is over or somebody interrupts this; its exit code."""
+def _run_for(command: list[str], seconds: float) -> tuple[int, bool]:
+    """Run a command, asked to stop (once) when the time is over or somebody interrupts this; its exit code, and
+    whether somebody did."""
     # In a session of its own: Ctrl-C would reach it twice, and the second time it drops everything.
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)
     interrupted = False
@@ -115,13 +122,10 @@ def _run_for(command: list[str], seconds: float) -> int:
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:
-        process.wait(STOPPING_S)
+        return process.wait(STOPPING_S), interrupted
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-    if interrupted:
-        raise KeyboardInterrupt
-    return process.returncode
 
 
 def _told(sitting: Sitting) -> str:
@@ -162,6 +166,7 @@ def main(words: list[str] | None = None) -> int:
     if wanted - known:
         print(f"no such run: {', '.join(sorted(wanted - known))}; --list shows all", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the run must not go on alone
     deadline = time.monotonic() + 60 * given.minutes
     for task in TASKS:
         for run in task.runs:
@@ -179,4 +184,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def metrics(*points: tuple[float, float, float, float]) -> str:
 def run_of_two_sittings(place: Path) -> Path:
     """Killed after 200 steps, of which the last 50 were in no checkpoint, and gone on with to its target."""
     folder = place / "cartpole-1"
-    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     first = metrics((1010, 10, 100, 20.0), (1020, 20, 150, 30.0), (1030, 30, 200, 40.0))
     second = metrics((2008, 8, 160, 35.0), (2016, 16, 300, 90.0))
     (folder / "metrics.jsonl").write_text(first + second + '{"half a li')
@@ -168,3 +169,50 @@ def test_a_list_says_how_far_each_has_come(tmp_path: Path, capsys: pytest.Captur
     assert told[2] == "cartpole_vtrace 1: has not begun"
     assert learning.main(["--list", "--only", "cartpole_trace", *places]) == 2
     assert "no such run: cartpole_trace" in capsys.readouterr().err
+
+
+FAKE = """
+import json, pathlib, signal, sys, time
+
+signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+sys.path.insert(0, {root!r})
+from tests.benchmarks.test_learning import metrics, run_of_two_sittings
+
+words = sys.argv[1:]
+if words[0] == "evaluate":
+    figures = dict(episodes=100, mean_return=480.0, standard_error=2.0, min_return=9.0, max_return=500.0, seed=0)
+    print(json.dumps(figures | dict(mean_return=499.0) if "--best" in words else figures))
+elif "--resume" in words:
+    folder = pathlib.Path(words[words.index("--resume") + 1])
+    run_of_two_sittings(folder.parent)
+    (folder / "best_policy.keras").touch()
+else:
+    folder = pathlib.Path(words[words.index("--folder") + 1]) / "cartpole-1"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text(metrics((1010, 10, 100, 20.0)))
+    (folder / "run.json").write_text(json.dumps(dict(starts=[dict(words=words)])))
+    time.sleep(60)
+"""
+
+
+def test_a_run_is_stopped_gone_on_with_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "corral.py"
+    script.write_text(FAKE.format(root=str(ROOT)))
+    monkeypatch.setattr(learning, "CORRAL", [sys.executable, str(script)])
+    run = next(run for task in listing.TASKS for run in task.runs if run.name == "cartpole_a2c")
+    sitting = learning.Sitting(run, 3, tmp_path / "runs", tmp_path / "kept")
+    for seconds in (2, 4, 8, 16, 32):  # as long as it takes to begin
+        assert not sitting.sit(seconds, ["--set", "run.max_env_steps=9"])
+        if sitting.folder is not None:
+            break
+    words = json.loads((sitting.folder / "run.json").read_text())["starts"][0]["words"]
+    assert words[:4] == ["run", "examples/cartpole.toml", "--seed", "3"]
+    assert words[4:8] == ["--set", "agent.name=a2c", "--set", "run.max_env_steps=9"]
+    stopped = sitting.record
+    assert (stopped.finished, stopped.steps, stopped.greedy) == (False, 100, {})
+    assert sitting.sit(60, [])
+    ended = sitting.record
+    assert (ended.finished, ended.steps, ended.resumptions) == (True, 300, 1)
+    assert (ended.greedy["mean_return"], ended.best["mean_return"]) == (480.0, 499.0)
+    began = "corral run examples/cartpole.toml --seed 3 --set agent.name=a2c --set run.max_env_steps=9"
+    assert ended.command == stopped.command == began
