@@ -149,6 +149,7 @@ def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
         "restarts": progress.restarts,
         "verdict": None if verdict is None else verdict.as_dict(),
         "seed": progress.run.seed,
+        **({"weights_sha256": result.get("weights_sha256")} if progress.run.determinism else {}),
     }
 
 
