@@ -305,8 +305,8 @@ class UnrollSource(Listener):
         if self._servers and not known:
             raise ProtocolError(
                 ErrorCode.BUSY,
-                "another server has delivered here, and what that one had begun is lost (run.determinism): start "
-                "the learner again, which goes on from its last checkpoint",
+                "another server came before, and what that one has begun is lost (run.determinism): start the "
+                "learner again, which goes on from its last checkpoint",
             )
         if hello.epoch != self._epoch():
             raise ProtocolError(
