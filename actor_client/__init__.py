@@ -6,17 +6,4 @@
 
 from corral.lazy import exports
 
-__all__, __getattr__, __dir__ = exports(
-    __name__,
-    {
-        "ActorSession": "actor_session",
-        "ActorSettings": "settings",
-        "EnvironmentSettings": "settings",
-        "PolicyClient": "policy_client",
-        "Rows": "actor_session",
-        "SessionLostError": "actor_session",
-        "UnansweredError": "line",
-        "run_actor": "runner",
-        "wait": "line",
-    },
-)
+__all__, __getattr__, __dir__ = exports(__name__)

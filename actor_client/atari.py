@@ -16,7 +16,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector.utils import batch_space
 
-from actor_client.environments import BadEnvironmentError, registered, require
+from actor_client.groups import BadEnvironmentError
+from actor_client.registry import registered, require
 
 
 def make(
@@ -127,7 +128,9 @@ class _Lives(gymnasium.Wrapper[np.ndarray, int, np.ndarray, int]):
         self._lives = 0
         self._lost_at: np.ndarray | None = None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         frame, self._lost_at = self._lost_at, None
         if frame is not None and seed is None:
             return frame, {"lives": self._lives}
@@ -135,7 +138,7 @@ class _Lives(gymnasium.Wrapper[np.ndarray, int, np.ndarray, int]):
         self._lives = info["lives"]
         return frame, info
 
-    def step(self, action: int) -> tuple[np.ndarray, Any, bool, bool, dict]:
+    def step(self, action: int) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         frame, reward, terminated, truncated, info = self.env.step(action)
         lost = info["lives"] < self._lives
         self._lives = info["lives"]

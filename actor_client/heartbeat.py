@@ -20,7 +20,7 @@ class Heartbeat(threading.Thread):
 
     def __init__(
         self,
-        context: zmq.Context,
+        context: zmq.SyncContext,
         address: str,
         token: int,
         *,

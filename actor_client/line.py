@@ -26,7 +26,7 @@ class Awaited(Protocol):
     """What can be waited for."""
 
     @property
-    def socket(self) -> zmq.Socket:
+    def socket(self) -> zmq.SyncSocket:
         """Where the answer arrives."""
         ...
 
@@ -67,7 +67,7 @@ class Line:
 
     def __init__(
         self,
-        context: zmq.Context,
+        context: zmq.SyncContext,
         address: str,
         *,
         resend_after_s: float,

@@ -131,7 +131,7 @@ class Scout(threading.Thread):
         self._context = zmq.Context()
         self._told: set[str] = set()
         self._sequence = 0
-        self._sockets: dict[str, zmq.Socket] = {}
+        self._sockets: dict[str, zmq.SyncSocket] = {}
         try:
             for address in self.addresses:
                 self._sockets[address] = open_dealer(self._context, address, keys)
@@ -187,11 +187,18 @@ class Scout(threading.Thread):
                     due = self._balance.due()
                 for address in due:
                     self._ask(address)
-                addresses = {socket: address for address, socket in self._sockets.items()}
-                for socket, _ in zmq.zmq_poll([(socket, zmq.POLLIN) for socket in addresses], _NAP_MS):
-                    self._hear(addresses[socket], socket.recv_multipart()[0])
+                self._listen()
         finally:
             self._context.destroy(linger=0)
+
+    def _listen(self) -> None:
+        poller = zmq.Poller()
+        for socket in self._sockets.values():
+            poller.register(socket, zmq.POLLIN)
+        heard = dict(poller.poll(_NAP_MS))
+        for address, socket in self._sockets.items():
+            if socket in heard:
+                self._hear(address, socket.recv_multipart()[0])
 
     def _ask(self, address: str) -> None:
         if self._owes[address]:

@@ -41,7 +41,7 @@ class Seating:
         keys: Caller | None,
         work: Callable[[int], Work | None],
         stopping: Callable[[], bool],
-        context: zmq.Context,
+        context: zmq.SyncContext,
     ) -> None:
         self._actor = actor
         self._servers = servers

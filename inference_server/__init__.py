@@ -2,12 +2,4 @@
 
 from corral.lazy import exports
 
-__all__, __getattr__, __dir__ = exports(
-    __name__,
-    {
-        "BatchingSettings": "settings",
-        "InferenceServer": "server",
-        "ServerSettings": "settings",
-        "UnrollSettings": "settings",
-    },
-)
+__all__, __getattr__, __dir__ = exports(__name__)

@@ -44,7 +44,7 @@ class Frontend:
       dropped: answers that were dropped because their peer reads none.
     """
 
-    def __init__(self, context: zmq.Context, address: str, *, insecure: bool, gate: Gate | None = None) -> None:
+    def __init__(self, context: zmq.SyncContext, address: str, *, insecure: bool, gate: Gate | None = None) -> None:
         self._gate = gate
         self._socket = open_router(
             context, address, insecure=insecure, gate=gate, queued_in=QUEUED_REQUESTS, queued_out=QUEUED_ANSWERS

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import zmq
@@ -166,12 +166,12 @@ class LearnerLink(threading.Thread):
         self._stopping = True
         self.waker.wake()
 
-    def _open(self, address: str) -> zmq.Socket:
+    def _open(self, address: str) -> zmq.SyncSocket:
         # A short queue: every resend copies, and a learner that reads nothing must not fill this memory.
         return open_dealer(self._context, address, self._keys, queued_out=QUEUED_PARCELS)
 
     @span("wait")
-    def _nap(self, poller: zmq.Poller) -> dict:
+    def _nap(self, poller: zmq.Poller) -> dict[Any, int]:
         return dict(poller.poll(self._longest_nap_ms()))
 
     def _greet(self) -> None:
@@ -180,7 +180,8 @@ class LearnerLink(threading.Thread):
             return
         self._next_greeting = now + GREET_EVERY_S
         if self._unrolls is not None and not self.welcomed:
-            hello = Hello("server", observation=self._spec)
+            # The epoch first: where it is new, so is the sequence.
+            hello = Hello("server", observation=self._spec, epoch=self._outbox.epoch)
             self._send(self._unrolls, [self._control(MessageType.HELLO, self._outbox.first_sequence, hello)])
         # On the weights line the greeting says what we hold; the learner answers it with what is newer.
         held = Hello("server", epoch=self._engine.epoch)
@@ -223,14 +224,14 @@ class LearnerLink(threading.Thread):
     def _control(self, type_: MessageType, sequence: int, body: object) -> bytes:
         return pack_control(type_, self.identity, sequence, body)
 
-    def _send(self, socket: zmq.Socket, frames: list) -> None:
+    def _send(self, socket: zmq.SyncSocket, frames: list[Any]) -> None:
         try:
             socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
         except zmq.Again:
             log.debug("the learner's queue is full: will send again")
 
     @span("receive")
-    def _receive(self, socket: zmq.Socket, handle: Callable[[Header, list[memoryview], bytes], None]) -> None:
+    def _receive(self, socket: zmq.SyncSocket, handle: Callable[[Header, list[memoryview], bytes], None]) -> None:
         for _ in range(TURN_MESSAGES):
             frames = receive_parts(socket)
             if frames is None or self._stopping:
@@ -276,13 +277,15 @@ class LearnerLink(threading.Thread):
             self._wake_server()
         elif header.type == MessageType.ERROR:
             failure = unpack_control(Failure, head).error()
+            if failure.code is ErrorCode.NOT_READY:
+                return  # it wants its own weights to act first
             if failure.code is not ErrorCode.EXPIRED:
                 raise failure
             if self.welcomed:
                 # A learner that does not know us is a new one: greet it at once; everything unaccepted follows.
                 self._greet_anew()
 
-    def _on_break(self, breaks: zmq.Socket) -> None:
+    def _on_break(self, breaks: zmq.SyncSocket) -> None:
         """The unrolls line is broken: whoever answers there next has to welcome us first."""
         while breaks.poll(0):
             recv_monitor_message(breaks)

@@ -6,12 +6,4 @@ imported until it is asked for.
 
 from corral.lazy import exports
 
-__all__, __getattr__, __dir__ = exports(
-    __name__,
-    {
-        "Learner": "learner",
-        "LearnerSettings": "settings",
-        "UnrollSource": "unroll_source",
-        "WeightPublisher": "weight_publisher",
-    },
-)
+__all__, __getattr__, __dir__ = exports(__name__)

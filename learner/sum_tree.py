@@ -31,7 +31,8 @@ class SumTree:
 
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
         """The numbers at `index`, float64."""
-        return self._sums[np.asarray(index) + self._leaves]
+        found: np.ndarray = self._sums[np.asarray(index) + self._leaves]
+        return found
 
     def set(self, index: np.ndarray, value: np.ndarray | float) -> None:
         """Numbers to put at `index`, int64 `[n]`; the last counts where one is named twice."""

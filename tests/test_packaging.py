@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.clean_venv import ROOT, CleanVenv, build_wheel
 from tests.support.models import save_two_headed_model
 from tests.support.processes import process, until_serving
 
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).parents[1]
-
-
-class CleanVenv:
-    """A virtual environment with one way of installing Corral in it, and nothing else."""
-
-    def __init__(self, folder: Path, requirement: str) -> None:
-        venv.create(folder, with_pip=False, symlinks=True)
-        self._python = folder / "bin" / "python"
-        self.corral = folder / "bin" / "corral"
-        # pip of the test's own environment, told to install into the new one.
-        pip = [sys.executable, "-m", "pip", "--python", str(self._python), "install", "--quiet"]
-        constraints = ["--disable-pip-version-check", "-c", str(ROOT / "constraints.txt")]
-        subprocess.run([*pip, *constraints, requirement], check=True, timeout=300)
-
-    def run(self, *command: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, cwd=self._python.parent, env=clean
-        )
-
-    def python(self, code: str, *arguments: str) -> str:
-        """What `code` prints. Raises where it fails."""
-        done = self.run(str(self._python), "-c", code, *arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+TYPED_USER = ROOT / "tests" / "support" / "typed_user.py"
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-w", str(folder), str(ROOT)], check=True, timeout=300)
-    return next(folder.glob("*.whl"))
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def test_a_build_repeated_is_the_same_to_the_byte(tmp_path: Path, wheel: Path) -> None:
@@ -118,3 +89,30 @@ def test_the_actor_extra_runs_an_actor_and_says_what_it_lacks(tmp_path: Path, wh
     told = clean.run(str(clean.corral), "server", experiment)
     assert told.returncode == 2
     assert 'pip install "corral[server]"' in told.stderr
+
+
+@pytest.mark.timeout(500)
+def test_what_is_installed_has_types_for_a_strict_checker(tmp_path: Path, wheel: Path) -> None:
+    clean = CleanVenv(tmp_path / "venv", f"corral @ {wheel.as_uri()}")
+    user = tmp_path / "user.py"
+    user.write_text(TYPED_USER.read_text())
+    assert errors_of(user, clean) == []
+
+    user.write_text(
+        TYPED_USER.read_text()
+        + "PolicyClient(5555)\n"  # an address is a text
+        + "client.infer(rows).shape\n"  # outputs have names
+        + "from actor_client import PolicyCleint as Other\n"
+    )
+    found = errors_of(user, clean)
+    assert [line.rpartition("[")[2] for line in found] == ["arg-type]", "attr-defined]", "attr-defined]"], found
+
+
+def errors_of(user: Path, clean: CleanVenv) -> list[str]:
+    """What mypy has against a user's file, in a folder that has none of our settings."""
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--no-color-output", "--python-executable"]
+    done = subprocess.run(
+        [*mypy, str(clean.executable), "user.py"], cwd=user.parent, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return [line for line in done.stdout.splitlines() if ": error:" in line]

@@ -6,19 +6,4 @@ Keras, so that a command line or an actor machine can read an experiment file wi
 
 from corral.lazy import exports
 
-__all__, __getattr__, __dir__ = exports(
-    __name__,
-    {
-        "Agent": "agent",
-        "AgentSettings": "settings",
-        "AgentSpec": "agent",
-        "ModelAgent": "model",
-        "NetworkSettings": "settings",
-        "OptimizerSettings": "settings",
-        "VTraceAgent": "vtrace",
-        "build_agent": "build",
-        "build_network": "networks",
-        "load_backend": "backend",
-        "weights_of": "weights",
-    },
-)
+__all__, __getattr__, __dir__ = exports(__name__)

@@ -59,7 +59,8 @@ def build_agent(
 def _kind(name: str) -> Callable[..., Agent]:
     # Named by module, so that an agent's file is read where it is wanted alone.
     module, _, kind = _AGENTS[name].partition(":")
-    return getattr(import_module(f"corral.agents.{module}"), kind)
+    made: Callable[..., Agent] = getattr(import_module(f"corral.agents.{module}"), kind)
+    return made
 
 
 def _own_network(build: str, observation: Spec, action: TensorSpec) -> Network:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import keras
 from keras import ops
 
-from corral.agents.agent import AgentBase, AgentSpec, Batch, Call, Group, Losses, Tensor, Tensors
+from corral.agents.agent import Agent, AgentBase, AgentSpec, Batch, Call, Group, Losses, Tensor, Tensors
 from corral.agents.frames import FrameStack, stacked_spec
 from corral.agents.model import ModelAgent
 from corral.agents.networks import feed, input_name
@@ -79,9 +79,7 @@ class FrozenAgent(AgentBase):
         return self.nets[_NET]
 
 
-def frozen_agent(
-    model: keras.Model, observation: Spec, action: TensorSpec, frames: int = 1
-) -> AgentBase | FrameStack:
+def frozen_agent(model: keras.Model, observation: Spec, action: TensorSpec, frames: int = 1) -> Agent:
     """The agent around a policy that sees the newest `frames` of each image. Raises as `FrozenAgent` does."""
     if frames == 1:
         return FrozenAgent(model, observation, action)

@@ -16,7 +16,7 @@ _FIRST_COUNT = 1e-4
 
 
 @keras.saving.register_keras_serializable(package="corral")
-class ObservationNorm(layers.Layer):
+class ObservationNorm(layers.Layer):  # type: ignore[misc]  # Keras has no types
     """`(x - mean) / sqrt(variance + 1e-8)`, clipped to plus or minus 10: float32 `[B, ...]`.
 
     Mean and variance are those of all rows that it was called with in training, those of the present call among

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
@@ -310,7 +311,7 @@ class AgentSettings:
                 )
 
 
-def _require(settings, what, holds, *names) -> None:  # type: ignore[no-untyped-def]
+def _require(settings: object, what: str, holds: Callable[[float], bool], *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         if not (math.isfinite(value) and holds(value)):

@@ -5,11 +5,4 @@ Nothing is imported until it is asked for.
 
 from corral.lazy import exports
 
-__all__, __getattr__, __dir__ = exports(
-    __name__,
-    {
-        "Load": "load",
-        "Result": "result",
-        "Stage": "stage",
-    },
-)
+__all__, __getattr__, __dir__ = exports(__name__)

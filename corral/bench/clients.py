@@ -56,7 +56,7 @@ class Record:
     wrong: int = 0
 
 
-def connect(address: str, count: int, keys: str) -> tuple[zmq.Context, list[zmq.Socket]]:
+def connect(address: str, count: int, keys: str) -> tuple[zmq.SyncContext, list[zmq.SyncSocket]]:
     """`count` connections of a context of their own; `keys`: the folder of an actor's, empty without."""
     context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, max(count + 16, 1023))
@@ -64,7 +64,7 @@ def connect(address: str, count: int, keys: str) -> tuple[zmq.Context, list[zmq.
     return context, [open_dealer(context, address, own) for _ in range(count)]
 
 
-def join(sockets: Sequence[zmq.Socket], observation: Spec, action: TensorSpec, rows: int) -> list[Welcome]:
+def join(sockets: Sequence[zmq.SyncSocket], observation: Spec, action: TensorSpec, rows: int) -> list[Welcome]:
     """A session of `rows` environments for each connection.
 
     Raises:
@@ -97,7 +97,7 @@ class Clients:
     all connections at once and calls pyzmq below its Python layer.
     """
 
-    def __init__(self, sockets: Sequence[zmq.Socket], requests: Sequence[Requests], arrivals: Arrivals) -> None:
+    def __init__(self, sockets: Sequence[zmq.SyncSocket], requests: Sequence[Requests], arrivals: Arrivals) -> None:
         self._requests = list(requests)
         self._arrivals = arrivals
         self._due = [math.inf] * len(sockets)
@@ -128,7 +128,7 @@ class Clients:
         """Clients whose connections have news; waits for some for `wait_s` at most."""
         # Its whole milliseconds, rounded up, are too long for an open loop, whose next request may be due sooner.
         if 0 < wait_s < 1e-3:
-            select.select([self._selector], [], [], wait_s)  # type: ignore[type-var]
+            select.select([self._selector], [], [], wait_s)
             wait_s = 0
         return [key.data for key, _ in self._selector.select(max(0.0, (int(wait_s * 1e3) - 0.5) * 1e-3))]
 

@@ -44,7 +44,8 @@ class Curve:
         requests, rates = np.array(self.points, float).T
         wanted = np.arange(1, most + 1, dtype=float)
         found = np.interp(wanted, requests, rates)
-        return np.where(wanted < requests[0], found * wanted / requests[0], found)
+        shared: np.ndarray = np.where(wanted < requests[0], found * wanted / requests[0], found)
+        return shared
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import zmq
@@ -32,7 +33,7 @@ def host_echo(settings: Message, wire: Wire) -> None:
     gone.set()
 
 
-def _echo(socket: zmq.Socket, frame_bytes: int, gone: threading.Event) -> None:
+def _echo(socket: zmq.SyncSocket, frame_bytes: int, gone: threading.Event) -> None:
     memory = memoryview(bytearray(max(frame_bytes, 1)))
     while not gone.is_set():
         if not socket.poll(100):
@@ -85,7 +86,7 @@ def host_model(settings: Message, wire: Wire) -> None:
         )
 
 
-def _median_s(call, seconds: float) -> float:  # type: ignore[no-untyped-def]
+def _median_s(call: Callable[[], object], seconds: float) -> float:
     """Seconds that `call` takes, the median of as many calls as fit."""
     taken = []
     end = time.perf_counter() + seconds

@@ -62,7 +62,8 @@ class BenchProcess:
         if not line:
             self._process.wait(10)
             raise UserError(f"the benchmark's {self.role} ended{self._last_words()}")
-        return json.loads(line)
+        message: Message = json.loads(line)
+        return message
 
     def ask(self, message: Message, timeout_s: float = START_TIMEOUT_S) -> Message:
         """Send it a message and hear the answer. Raises `UserError`."""

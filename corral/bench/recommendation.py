@@ -70,7 +70,8 @@ def noise(found: Sequence[Found]) -> float:
     """
     levels = [statistics.mean(column) for column in zip(*(each.rows_per_s for each in found), strict=True)]
     relative = [[rate / level for rate, level in zip(each.rows_per_s, levels, strict=True)] for each in found]
-    return max(LEAST_NOISE, statistics.median(max(rates) - min(rates) for rates in relative))
+    noise: float = statistics.median(max(rates) - min(rates) for rates in relative)
+    return max(LEAST_NOISE, noise)
 
 
 def recommend(found: Sequence[Found], *, max_size: int, environments: int) -> Recommendation:

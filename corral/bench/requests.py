@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from corral.bench.load import EPISODE_STEPS
-from corral.protocol import ROW, MessageType, RowFlags, Spec, pack_header
+from corral.protocol import ROW, MessageType, RowFlags, Spec, TensorSpec, pack_header
 
 _SEQUENCE = struct.Struct("<Q")
 _BEFORE_SEQUENCE = 16
@@ -65,7 +65,7 @@ def made_up(spec: Spec, rows: int, seed: int) -> dict[str, np.ndarray]:
     return {name: _random_leaf(random, rows, leaf) for name, leaf in spec.items()}
 
 
-def _random_leaf(random: np.random.Generator, rows: int, leaf) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _random_leaf(random: np.random.Generator, rows: int, leaf: TensorSpec) -> np.ndarray:
     shape, dtype = (rows, *leaf.shape), np.dtype(leaf.dtype)
     if dtype.kind == "f":
         return random.uniform(-1, 1, shape).astype(dtype)

@@ -5,10 +5,4 @@ Nothing is imported until it is asked for.
 
 from corral.lazy import exports
 
-__all__, __getattr__, __dir__ = exports(
-    __name__,
-    {
-        "Chaos": "companion",
-        "run_chaos": "trial",
-    },
-)
+__all__, __getattr__, __dir__ = exports(__name__)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from types import FrameType
 
 # The commands that hold a Keras model, here or in a process that they start.
@@ -59,7 +60,10 @@ def _command_line() -> int:
             "  corral[server]  that, and what servers and learners need: TensorFlow and Keras\n"
             "  The client alone (`from actor_client import PolicyClient`) works without either."
         ) from None
-    app()
+    from corral.cli.bash_words import asked, whole_words
+
+    with whole_words() if asked(os.environ) else nullcontext():
+        app()
     return 0
 
 

@@ -31,7 +31,6 @@ from corral.cli.tune import tune
 app = typer.Typer(
     name="corral",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,

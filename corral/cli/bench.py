@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from corral.cli.options import Keys
 from corral.cli.progress import progress
+
+if TYPE_CHECKING:
+    from corral.bench.result import Result
+    from corral.bench.sweep import Conditions, Plan
 
 _SWEEP = " Several, separated by commas, are measured one after the other."
 
@@ -80,7 +85,7 @@ def bench(
     from dataclasses import replace
 
     from corral.bench.machine import describe_machine
-    from corral.bench.sweep import Conditions, measure, plans
+    from corral.bench.sweep import Conditions, plans
     from corral.launch.whereabouts import find_server
 
     if request is None:
@@ -94,7 +99,7 @@ def bench(
     conditions = Conditions(model, seconds=seconds, repeats=repeats, floors=floors, pin=pin)
     if server is not None:
         conditions = replace(conditions, server=find_server(server), keys=keys or "")
-    results = _measured(measure, rows_to_measure, conditions)
+    results = _measured(rows_to_measure, conditions)
     if plot is not None:
         from corral.bench.plot import plot as draw
 
@@ -106,12 +111,14 @@ def bench(
     raise typer.Exit(1 if any(result.errors or result.torn for result in results) else 0)
 
 
-def _measured(measure, rows, conditions):  # type: ignore[no-untyped-def]
+def _measured(rows: Sequence[Plan], conditions: Conditions) -> list[Result]:
     """Every result; on a terminal, what is going on meanwhile."""
     from rich.console import Console
 
+    from corral.bench.sweep import measure
+
     console = Console(stderr=True)
-    results: list[Any] = []
+    results: list[Result] = []
     with progress(console) as say:
         for result in measure(rows, conditions, say=say):
             results.append(result)
@@ -120,14 +127,14 @@ def _measured(measure, rows, conditions):  # type: ignore[no-untyped-def]
     return results
 
 
-def _line(result) -> str:  # type: ignore[no-untyped-def]
+def _line(result: Result) -> str:
     return (
         f"{result.clients:,} clients, {result.rows} rows, timeout {result.timeout_us} us: "
         f"{result.answers_per_s:,.0f} answers/s, p99 {result.p99_ms:.2f} ms"
     )
 
 
-def _show(results) -> None:  # type: ignore[no-untyped-def]
+def _show(results: Sequence[Result]) -> None:
     import sys
 
     from rich.console import Console

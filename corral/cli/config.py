@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from corral.cli import completion
 from corral.cli.options import Overrides
 
 
@@ -15,7 +16,10 @@ def config(
     experiment: Annotated[
         Path | None,
         typer.Argument(
-            metavar="EXPERIMENT", show_default=False, help="The experiment file; without it, the defaults."
+            metavar="EXPERIMENT",
+            show_default=False,
+            help="The experiment file; without it, the defaults.",
+            autocompletion=completion.experiments,
         ),
     ] = None,
     overrides: Overrides = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from corral.cli import completion
 from corral.cli.options import Keys, Overrides
 from corral.cli.progress import progress
 
@@ -23,6 +24,7 @@ def doctor(
             metavar="[EXPERIMENT]",
             show_default=False,
             help="An experiment that should run here: its ports, files and time per step are looked at.",
+            autocompletion=completion.experiments,
         ),
     ] = None,
     overrides: Overrides = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from corral.cli import completion
 from corral.cli.options import Policy, RunFolder
 from corral.cli.progress import PATIENCE_S, progress
 
@@ -24,9 +25,14 @@ def evaluate(
         typer.Option(
             metavar="NAME",
             help="In environments with several players, whom to play against, if not the first policy that can.",
+            autocompletion=completion.policies,
         ),
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 100,
+    best: Annotated[
+        bool,
+        typer.Option("--best", help="The policy that did best in the run's own evaluations, not its last one."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seeds the environments, apart from those of any training.")] = 0,
     video: Annotated[
         Path | None,
@@ -57,7 +63,7 @@ def evaluate(
     from corral.launch.view import say
 
     whole, run = run, policy_folder(run, policy)
-    file = policy_file(run)
+    file = policy_file(run, best)
     if video is not None:
         check_film(video)
     experiment = load_experiment(experiment_file(run), (), {})  # as it was trained, whatever the shell says

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from corral.cli import completion
 from corral.cli.options import Policy, RunFolder
 from corral.cli.progress import PATIENCE_S, progress
 
@@ -20,6 +21,7 @@ def export(
             metavar="keras|savedmodel",
             help="keras: one file, for Keras and corral serve. savedmodel: a folder, for TensorFlow and TensorFlow "
             "Serving. Not onnx: docs/results.md says why.",
+            autocompletion=completion.one_of("keras", "savedmodel"),
         ),
     ],
     policy: Policy = None,

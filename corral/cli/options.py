@@ -11,24 +11,37 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from corral.cli import completion
+
 if TYPE_CHECKING:
     from corral.launch.experiment import Experiment
 
 LONGEST_TRACE_S = 600.0
 
 ExperimentFile: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="EXPERIMENT", help="The experiment file, such as examples/cartpole.toml.")
+    Path,
+    typer.Argument(
+        metavar="EXPERIMENT",
+        help="The experiment file, such as examples/cartpole.toml.",
+        autocompletion=completion.experiments,
+    ),
 ]
 
 RunFolder: TypeAlias = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="A run's folder, such as one of those in runs/, with its policy.keras."),
+    typer.Argument(
+        metavar="RUN",
+        help="A run's folder, such as one of those in runs/, with its policy.keras.",
+        autocompletion=completion.runs,
+    ),
 ]
 
 Policy: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="Which of the experiment's policies, where it has several (docs/policies.md)."
+        metavar="NAME",
+        help="Which of the experiment's policies, where it has several (docs/policies.md).",
+        autocompletion=completion.policies,
     ),
 ]
 
@@ -39,6 +52,7 @@ Overrides: TypeAlias = Annotated[
         metavar="KEY=VALUE",
         help="Override one key of the file, such as server.batching.timeout_us=500. Repeat it for more. "
         "The environment can do the same: CORRAL_SERVER__BATCHING__TIMEOUT_US=500.",
+        autocompletion=completion.overrides,
     ),
 ]
 
@@ -47,6 +61,7 @@ Where: TypeAlias = Annotated[
     typer.Argument(
         metavar="WHERE",
         help="A server: tcp://HOST:PORT, HOST:PORT or HOST (port 5555), or the folder of a local run.",
+        autocompletion=completion.runs,
     ),
 ]
 
@@ -88,6 +103,7 @@ LogFormat: TypeAlias = Annotated[
     typer.Option(
         metavar="plain|json",
         help="How lines of the log look. The environment can say the same: CORRAL_LOG_FORMAT=json.",
+        autocompletion=completion.one_of("plain", "json"),
     ),
 ]
 Trace: TypeAlias = Annotated[
@@ -205,6 +221,7 @@ Wheres: TypeAlias = Annotated[
         show_default=False,
         help="Servers and runs, side by side: the folder of a run, tcp://HOST:PORT, HOST:PORT or HOST (port 5555). "
         "None takes the newest run that goes on in runs/.",
+        autocompletion=completion.runs,
     ),
 ]
 

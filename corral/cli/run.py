@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from corral.cli import completion
 from corral.cli.options import (
     Buckets,
     Folder,
@@ -34,6 +35,7 @@ def run(
             metavar="[EXPERIMENT]",
             show_default=False,
             help="The experiment file, such as examples/cartpole.toml; left out with --resume.",
+            autocompletion=completion.experiments,
         ),
     ] = None,
     overrides: Overrides = None,
@@ -42,6 +44,7 @@ def run(
         typer.Option(
             metavar="RUN",
             help="Go on with the run in this folder, from its newest checkpoint and with its own configuration.",
+            autocompletion=completion.runs,
         ),
     ] = None,
     summary: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the result as JSON here too.")] = None,
@@ -60,7 +63,12 @@ def run(
     plain: Annotated[bool, typer.Option("--plain", help="Print lines, even on a terminal.")] = False,
     trace: Trace = None,
     on: Annotated[
-        str, typer.Option(metavar="local|ray", help="Where: on this machine, or on a Ray cluster (docs/ray.md).")
+        str,
+        typer.Option(
+            metavar="local|ray",
+            help="Where: on this machine, or on a Ray cluster (docs/ray.md).",
+            autocompletion=completion.one_of("local", "ray"),
+        ),
     ] = "local",
     ray_address: RayAddress = None,
     verbose: Verbose = False,

@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from corral.cli import completion
 from corral.cli.options import RayAddress
 
 
 def scale(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="The folder of a run on a Ray cluster, or its name there.")
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="The folder of a run on a Ray cluster, or its name there.",
+            autocompletion=completion.runs,
+        ),
     ],
     actors: Annotated[int, typer.Option(min=0, max=100_000, help="How many actor processes it shall have.")],
     ray_address: RayAddress = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from corral.cli import completion
 from corral.cli.options import (
     Buckets,
     Insecure,
@@ -53,6 +54,7 @@ def serve(
         typer.Option(
             metavar="refuse|pass",
             help="Rows with NaN or infinity: refuse answers with an error, pass gives them to the model.",
+            autocompletion=completion.one_of("refuse", "pass"),
         ),
     ] = "refuse",
     replicas: Annotated[
@@ -60,7 +62,12 @@ def serve(
         typer.Option(metavar="N|auto", help="Copies that compute side by side; auto: one on each accelerator."),
     ] = "1",
     precision: Annotated[
-        str, typer.Option(metavar="float32|bfloat16|float16", help="What the model computes in.")
+        str,
+        typer.Option(
+            metavar="float32|bfloat16|float16",
+            help="What the model computes in.",
+            autocompletion=completion.one_of("float32", "bfloat16", "float16"),
+        ),
     ] = "float32",
     gpu_memory_mb: Annotated[int, typer.Option(help="Most memory of each GPU, in MB; 0: what it needs.")] = 0,
     length: Annotated[

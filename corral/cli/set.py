@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from corral.cli.completion import changes as changes_of
 from corral.cli.options import Keys, Where
 
 
@@ -14,7 +15,11 @@ def set_(
     where: Where,
     changes: Annotated[
         list[str],
-        typer.Argument(metavar="KEY=VALUE...", help="What to change, such as server.batching.timeout_us=500."),
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="What to change, such as server.batching.timeout_us=500.",
+            autocompletion=changes_of,
+        ),
     ],
     keys: Keys = None,
 ) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from corral.cli.options import Keys, LearnerAddress, Wheres
+
+if TYPE_CHECKING:
+    from corral.dashboard.watch import Watch
 
 PATIENCE_S = 5.0
 """Seconds to wait for the first answer."""
@@ -79,7 +83,7 @@ def top(
             watch.stop()
 
 
-def _wait(watches):  # type: ignore[no-untyped-def]
+def _wait(watches: Sequence[Watch]) -> None:
     """Until one has answered. Raises `TimeoutError`."""
     import time
 

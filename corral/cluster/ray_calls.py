@@ -55,7 +55,8 @@ class Place:
     """The Ray actor of one supervisor. Where its node is lost, Ray makes another elsewhere, and runs that."""
 
     def __init__(self, part: Part, run: str) -> None:
-        self._supervisor = Supervisor(part, FarDirectory(find_directory(run)), ray.util.get_node_ip_address())
+        address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        self._supervisor = Supervisor(part, FarDirectory(find_directory(run)), address)
 
     def run(self) -> None:
         """See `Supervisor`."""
@@ -124,7 +125,8 @@ def find_directory(name: str) -> Any:
 
 def reserve(bundles: list[Bundle]) -> PlacementGroup:
     """Ask for room for servers and learner, close to each other."""
-    return placement_group(bundles, strategy="PACK")
+    group: PlacementGroup = placement_group(bundles, strategy="PACK")
+    return group
 
 
 def release(group: PlacementGroup) -> None:
@@ -179,7 +181,7 @@ def end_actor(handle: Any) -> None:
 
 def cluster_resources() -> Mapping[str, float]:
     """What the whole cluster has, whoever uses it."""
-    resources: Mapping[str, float] = ray.cluster_resources()
+    resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return resources
 
 

@@ -5,11 +5,4 @@ Nothing is imported until it is asked for: only the process that serves the page
 
 from corral.lazy import exports
 
-__all__, __getattr__, __dir__ = exports(
-    __name__,
-    {
-        "Source": "sources",
-        "find_sources": "sources",
-        "serve": "serve",
-    },
-)
+__all__, __getattr__, __dir__ = exports(__name__)

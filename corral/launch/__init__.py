@@ -5,12 +5,4 @@ Nothing is imported until it is asked for: a launcher's first task is to start o
 
 from corral.lazy import exports
 
-__all__, __getattr__, __dir__ = exports(
-    __name__,
-    {
-        "Experiment": "experiment",
-        "ExperimentError": "experiment",
-        "load_experiment": "experiment",
-        "run_locally": "local",
-    },
-)
+__all__, __getattr__, __dir__ = exports(__name__)

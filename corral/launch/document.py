@@ -8,7 +8,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any, Literal
@@ -56,18 +56,24 @@ def toml(value: Any) -> str:
     if isinstance(value, Mapping):
         table = tomlkit.inline_table()
         table.update(value)
-        return table.as_string()
-    return tomlkit.item(value).as_string()
+        return str(table.as_string())
+    return str(tomlkit.item(value).as_string())
 
 
 def about(key: Key) -> str:
     """What a key or table is, in one sentence, and which values it takes where its type says so."""
     table = kind_at(key[:-1])
-    choices = ", ".join(map(toml, _choices(inside(table, key[-1]))))
+    possible = ", ".join(map(toml, choices(inside(table, key[-1]))))
     if tables_of(table) is not None:
         return _first_sentence(inspect.getdoc(tables_of(table)) or "")
     text = _comments(table).get(key[-1], "")
-    return f"{text} One of {choices}." if choices else text
+    return f"{text} One of {possible}." if possible else text
+
+
+def default(key: Key) -> Any:
+    """What stands at `key` if nobody says anything; None where somebody has to."""
+    found = {field.name: field for field in fields(kind_at(key[:-1]))}[key[-1]]
+    return None if found.default is MISSING else found.default
 
 
 def kind_at(key: Key) -> Any:
@@ -95,14 +101,14 @@ def _first_sentence(text: str) -> str:
     return _SENTENCE_END.split(" ".join(text.split()), maxsplit=1)[0]
 
 
-def _choices(kind: Any) -> list[Any]:
+def choices(kind: Any) -> list[Any]:
     """The values that a `Literal` allows, alone or beside None; none where other values are possible too."""
     if typing.get_origin(kind) is Literal:
         return list(typing.get_args(kind))
     if typing.get_origin(kind) not in (typing.Union, types.UnionType):
         return []
     kinds = [inner for inner in typing.get_args(kind) if inner is not type(None)]
-    return _choices(kinds[0]) if len(kinds) == 1 else []
+    return choices(kinds[0]) if len(kinds) == 1 else []
 
 
 def _noted(line: str, note: str) -> str:

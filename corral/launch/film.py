@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from actor_client.environments import BadEnvironmentError, make_single
+from actor_client.environments import make_single
+from actor_client.groups import BadEnvironmentError
 from actor_client.settings import EnvironmentSettings
 from actor_client.spaces import flatten, observation_spec
 from corral.launch.errors import UserError

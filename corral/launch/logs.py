@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from corral.launch.errors import UserError, tell_errors_by
 from corral.launch.log_line import Format, LineFormatter
@@ -81,7 +81,7 @@ def form_and_level(environ: Mapping[str, str] = os.environ) -> tuple[Format, int
         raise UserError(f"{FORMAT} = {form}: must be plain or json")
     if level not in _LEVELS:
         raise UserError(f"{LEVEL} = {level}: must be one of {', '.join(_LEVELS)}")
-    return form, logging.getLevelNamesMapping()[level.upper()]  # type: ignore[return-value]
+    return cast(Format, form), logging.getLevelNamesMapping()[level.upper()]
 
 
 def _add(handler: logging.Handler, role: str) -> Format:

@@ -208,7 +208,7 @@ def _advice(kind: Any, key: Key, depth: int) -> str:
     close = difflib.get_close_matches(key[depth], hints(kind), n=1)
     if close:
         return f"did you mean {dotted((*key[:depth], close[0], *key[depth + 1 :]))}?"
-    everywhere = list(_all_keys(Experiment, ()))
+    everywhere = list(all_keys(Experiment))
     elsewhere = [dotted(known) for known in everywhere if known[-1] == key[-1]]
     elsewhere = elsewhere or difflib.get_close_matches(dotted(key), map(dotted, everywhere), n=1, cutoff=0.8)
     if elsewhere:
@@ -216,10 +216,11 @@ def _advice(kind: Any, key: Key, depth: int) -> str:
     return f"{dotted(key[:depth]) or 'an experiment'} has {_known(kind)}"
 
 
-def _all_keys(kind: Any, behind: Key) -> Iterator[Key]:
+def all_keys(kind: Any, behind: Key = ()) -> Iterator[Key]:
+    """Every key of a dataclass and of those within it."""
     for name, child in hints(kind).items():
         if is_dataclass(child):
-            yield from _all_keys(child, (*behind, name))
+            yield from all_keys(child, (*behind, name))
         elif tables_of(child) is not None:
             continue  # their names are the user's
         else:

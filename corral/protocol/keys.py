@@ -71,7 +71,7 @@ class Caller(NamedTuple):
     secret: bytes
     other: bytes
 
-    def apply(self, socket: zmq.Socket) -> None:
+    def apply(self, socket: zmq.SyncSocket) -> None:
         """Give them to a socket that has not connected yet."""
         socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = self
 
@@ -120,10 +120,10 @@ class Gate:
         self._known: dict[Path, tuple[tuple[int, int, int], str]] = {}
         self._admitted = self._read()
         self._authenticator: ThreadAuthenticator | None = None
-        self._monitor: zmq.Socket | None = None
+        self._monitor: zmq.SyncSocket | None = None
         self.refused = 0
 
-    def guard(self, socket: zmq.Socket) -> None:
+    def guard(self, socket: zmq.SyncSocket) -> None:
         """Stand before a socket that has not been bound yet. Its context can have one gate."""
         # Not before there are keys: it brings asyncio.
         from zmq.auth.thread import ThreadAuthenticator

@@ -29,8 +29,8 @@ class AddressError(ValueError):
 
 
 def open_dealer(
-    context: zmq.Context, address: str, keys: Caller | None = None, *, queued_out: int = QUEUED_MESSAGES
-) -> zmq.Socket:
+    context: zmq.SyncContext, address: str, keys: Caller | None = None, *, queued_out: int = QUEUED_MESSAGES
+) -> zmq.SyncSocket:
     """A DEALER connected to `address`, with keys if there are any: the side that asks.
 
     Args:
@@ -56,14 +56,14 @@ def open_dealer(
 
 
 def open_router(
-    context: zmq.Context,
+    context: zmq.SyncContext,
     address: str,
     *,
     insecure: bool = False,
     gate: Gate | None = None,
     queued_in: int = QUEUED_MESSAGES,
     queued_out: int = QUEUED_MESSAGES,
-) -> zmq.Socket:
+) -> zmq.SyncSocket:
     """A ROUTER bound to `address`, behind a gate if there is one: the side that answers.
 
     Args:
@@ -99,7 +99,7 @@ def open_router(
     return socket
 
 
-def receive_parts(socket: zmq.Socket) -> list[zmq.Frame] | None:
+def receive_parts(socket: zmq.SyncSocket) -> list[zmq.Frame] | None:
     """The frames of the next message, or None where none waits. Those behind the first `MAX_PARTS` are skipped."""
     try:
         part = socket.recv(zmq.NOBLOCK, copy=False)
@@ -149,8 +149,8 @@ def remove_socket_files() -> None:
 
 
 def _open(
-    context: zmq.Context, kind: int, *, queued_in: int = QUEUED_MESSAGES, queued_out: int = QUEUED_MESSAGES
-) -> zmq.Socket:
+    context: zmq.SyncContext, kind: int, *, queued_in: int = QUEUED_MESSAGES, queued_out: int = QUEUED_MESSAGES
+) -> zmq.SyncSocket:
     socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SNDHWM, queued_out)

@@ -17,7 +17,7 @@ from corral.protocol.sockets import open_dealer
 def fetch_status(
     address: str,
     timeout_s: float = 1.0,
-    context: zmq.Context | None = None,
+    context: zmq.SyncContext | None = None,
     keys: Caller | None = None,
     *,
     actors: int = 0,
@@ -42,7 +42,7 @@ def change_settings(
     address: str,
     settings: Mapping[str, Any],
     timeout_s: float = 5.0,
-    context: zmq.Context | None = None,
+    context: zmq.SyncContext | None = None,
     keys: Caller | None = None,
 ) -> dict[str, Any] | None:
     """Change settings of the running server at `address`: all of them, or, where one is refused, none.
@@ -69,7 +69,7 @@ def send_command(
     address: str,
     name: str,
     timeout_s: float = 5.0,
-    context: zmq.Context | None = None,
+    context: zmq.SyncContext | None = None,
     keys: Caller | None = None,
 ) -> dict[str, Any] | None:
     """Tell the server or learner at `address` to do something: it has heard, and does it as soon as it can.
@@ -89,7 +89,7 @@ def send_command(
 
 
 def _ask(
-    address: str, frame: bytes, timeout_s: float, context: zmq.Context | None, keys: Caller | None
+    address: str, frame: bytes, timeout_s: float, context: zmq.SyncContext | None, keys: Caller | None
 ) -> dict[str, Any] | None:
     with open_dealer(context or zmq.Context.instance(), address, keys) as socket:
         socket.send(frame)

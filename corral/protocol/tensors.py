@@ -59,7 +59,7 @@ def check_rows(values: Mapping[str, np.ndarray], spec: Spec) -> int:
                 f"{name!r} takes rows of {leaf}, so an array of {leaf.dtype}{['rows', *leaf.shape]}; "
                 f"got {array.dtype}{list(array.shape)}".replace("'", ""),
             )
-        counts[name] = array.shape[0]
+        counts[name] = len(array)
     if len(set(counts.values())) != 1:
         raise ProtocolError(ErrorCode.SPEC, f"every leaf needs as many rows; got {counts}")
     return counts.popitem()[1]

@@ -82,7 +82,7 @@ def unroll_spec(observation: Spec, output: Spec, state: Spec) -> dict[str, Spec]
 
 def unrolls_in(leaves: Leaves) -> int:
     """How many unrolls stand side by side."""
-    return leaves["reward"].shape[1]
+    return len(leaves["reward"][0])
 
 
 def cut_columns(leaves: Leaves, start: int, stop: int) -> Leaves:

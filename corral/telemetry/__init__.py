@@ -6,13 +6,4 @@ what holds a run back. Nothing is imported until it is asked for.
 
 from corral.lazy import exports
 
-__all__, __getattr__, __dir__ = exports(
-    __name__,
-    {
-        "Board": "board",
-        "Histogram": "histogram",
-        "HistogramSnapshot": "histogram",
-        "Judge": "verdict",
-        "Verdict": "verdict",
-    },
-)
+__all__, __getattr__, __dir__ = exports(__name__)

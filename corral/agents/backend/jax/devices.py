@@ -62,9 +62,13 @@ def configure(intra_threads: int = 0, inter_threads: int = 0) -> None:
     """
     if backends_are_initialized():
         raise RuntimeError("JAX has already run something: its threads can be set before that alone")
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # type: ignore[no-untyped-call]
     with _environment("NPROC", str(intra_threads) if intra_threads else None):  # where JAX looks as it starts
         jax.devices("cpu")
+
+
+def repeat_bits() -> None:
+    """Gives the same results each time: what XLA compiles for the CPU does, with as many threads."""
 
 
 def _devices() -> tuple[list[jax.Device], list[jax.Device]]:

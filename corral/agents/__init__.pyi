@@ -1,0 +1,11 @@
+from corral.agents.agent import Agent as Agent
+from corral.agents.agent import AgentSpec as AgentSpec
+from corral.agents.backend import load_backend as load_backend
+from corral.agents.build import build_agent as build_agent
+from corral.agents.model import ModelAgent as ModelAgent
+from corral.agents.networks import build_network as build_network
+from corral.agents.settings import AgentSettings as AgentSettings
+from corral.agents.settings import NetworkSettings as NetworkSettings
+from corral.agents.settings import OptimizerSettings as OptimizerSettings
+from corral.agents.vtrace import VTraceAgent as VTraceAgent
+from corral.agents.weights import weights_of as weights_of

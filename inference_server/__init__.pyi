@@ -1,0 +1,4 @@
+from inference_server.server import InferenceServer as InferenceServer
+from inference_server.settings import BatchingSettings as BatchingSettings
+from inference_server.settings import ServerSettings as ServerSettings
+from inference_server.settings import UnrollSettings as UnrollSettings
