@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from corral.agents.agent import Tensor
-from corral.agents.backend.base import caller
+from corral.agents.backend.nets import caller
 
 
 class Towers:

@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from corral.agents.backend import load_backend
+from corral.agents.backend import BackendError, load_backend
 
 
 def test_the_backend_of_keras_is_loaded():
@@ -10,5 +10,6 @@ def test_the_backend_of_keras_is_loaded():
 
 def test_an_unsupported_backend_is_named(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")
-    with pytest.raises(RuntimeError, match=r"'openvino'.*KERAS_BACKEND=tensorflow or KERAS_BACKEND=jax"):
+    every = "KERAS_BACKEND=tensorflow, KERAS_BACKEND=jax or KERAS_BACKEND=torch"
+    with pytest.raises(BackendError, match=f"'openvino'.*{every}"):
         load_backend()

@@ -1,153 +1,21 @@
-"""What all backends have in common: in which order arrays go in, what is checked, what is reported."""
+"""Training, whatever the backend: batches, minibatches and epochs, what is checked, what is reported."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-import keras
 import numpy as np
 
-from corral.agents.agent import Agent, AgentSpec, Batch, Call, Losses, Tensor
+from corral.agents.agent import Agent, AgentSpec, Batch, Losses, Tensor
 from corral.agents.backend.devices import share_of
-from corral.agents.backend.precision import in_float32
-from corral.agents.settings import OptimizerSettings, Precision
-from corral.protocol.specs import Spec, TensorSpec, mismatch
+from corral.agents.backend.replica import Function
+from corral.agents.backend.variables import Variables
+from corral.protocol.specs import Spec, TensorSpec
 from corral.protocol.unrolls import TIME_SPEC, Unroll
 
-Function: TypeAlias = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
-"""Something compiled for the shapes and dtypes of its arrays; what it returns stays valid."""
-
 V = TypeVar("V")
-_MOST_FLOAT16 = float(np.finfo(np.float16).max)
-
-
-class Variables(Protocol):
-    """Named variables that are read and written together."""
-
-    @property
-    def spec(self) -> Spec:
-        """Name -> shape and dtype, in the order of `read`."""
-        ...
-
-    def read(self) -> dict[str, np.ndarray]:
-        """A read-only snapshot of all values."""
-        ...
-
-    def write(self, values: Mapping[str, np.ndarray]) -> None:
-        """Takes copies of all values, or, where one does not fit, raises ValueError and takes none."""
-        ...
-
-
-class ReplicaBase(ABC):
-    """One replica of an agent's policy: `Agent.act`, compiled for each bucket.
-
-    Args:
-      agent: what to compile.
-      buckets: batch sizes, ascending.
-      variables: the replica's own.
-      precision: what its nets compute in.
-    """
-
-    def __init__(
-        self, agent: Agent, buckets: Sequence[int], variables: Variables, precision: Precision = "float32"
-    ) -> None:
-        self.agent = agent
-        self.precision = precision
-        self.buckets = tuple(buckets)
-        self.traces = 0
-        """How many times `act` has been traced; stays as it is once every bucket is warm."""
-        self._variables = variables
-        self._functions: dict[int, Function] = {}
-        self._outputs = tuple(agent.spec.outputs)
-        self._state = tuple(agent.spec.state)
-
-    @property
-    def weight_spec(self) -> Spec:
-        """Shape and dtype of each of the `weights`, by "net/variable"."""
-        return self._variables.spec
-
-    def weights(self) -> dict[str, np.ndarray]:
-        """The replica's weights, by the names of `weight_spec`."""
-        return self._variables.read()
-
-    def load(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Takes these weights. Not while a call runs.
-
-        Raises:
-          ValueError: names, shapes or dtypes differ from `weight_spec`; nothing has changed.
-        """
-        self._variables.write(weights)
-
-    def warm(self, progress: Callable[[int], None] | None = None) -> None:
-        """Compiles every bucket, smallest first, and calls `progress(bucket)` after each."""
-        for rows in self.buckets:
-            self.warm_bucket(rows)
-            if progress is not None:
-                progress(rows)
-
-    def warm_bucket(self, rows: int) -> None:
-        """Compiles `act` for batches of `rows` and runs it once."""
-        if rows not in self._functions:
-            with self._refusing():
-                self._functions[rows] = self._compile([leaf.zeros(rows) for leaf in _act_inputs(self.agent.spec)])
-
-    def __call__(
-        self,
-        rows: int,
-        observation: Mapping[str, np.ndarray],
-        state: Mapping[str, np.ndarray],
-        first: np.ndarray,
-        noise: np.ndarray,
-        explore: np.ndarray,
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """`Agent.act` on arrays that are padded to a bucket of `rows`, with the dtypes of the spec.
-
-        Returns:
-          Outputs and next state: arrays `[rows, ...]` that stay valid, and may be read-only.
-        """
-        if rows not in self._functions:
-            self.warm_bucket(rows)
-        spec = self.agent.spec
-        leaves = [observation[name] for name in spec.observation]
-        leaves += [state[name] for name in self._state]
-        results = self._functions[rows]([*leaves, first, noise, explore])
-        split = len(self._outputs)
-        return (
-            dict(zip(self._outputs, results[:split], strict=True)),
-            dict(zip(self._state, results[split:], strict=True)),
-        )
-
-    @abstractmethod
-    def _compile(self, examples: Sequence[np.ndarray]) -> Function:
-        """`_act` on the replica's variables, for arrays like these, run once on them."""
-
-    def _act(self, call: Call, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """What is traced: the outputs and the next state, in the spec's order."""
-        self.traces += 1
-        spec = self.agent.spec
-        if self.precision != "float32":
-            call = in_float32(call)
-        *leaves, first, noise, explore = inputs
-        observation = dict(zip(spec.observation, leaves, strict=False))
-        state = dict(zip(spec.state, leaves[len(spec.observation) :], strict=True))
-        outputs, state = self.agent.act(call, observation, state, first, noise, explore)
-        return [*(outputs[name] for name in self._outputs), *(state[name] for name in self._state)]
-
-    @contextmanager
-    def _refusing(self) -> Iterator[None]:
-        """Has what goes wrong while `act` is compiled in another precision be said in the words of settings."""
-        try:
-            yield
-        except Exception as error:  # backends, and layers of the user's own, may fail in any way
-            if self.precision == "float32":
-                raise
-            text = " ".join(str(error).split())
-            raise ValueError(
-                f"the policy cannot act in {self.precision}: {type(error).__name__}: {text}"
-            ) from error
 
 
 class Step(NamedTuple):
@@ -332,53 +200,6 @@ class TrainerBase(ABC):
         return list(reported.values())
 
 
-def caller(nets: Mapping[str, keras.Model]) -> Call:
-    """Applies nets, in inference mode unless told otherwise: the learner's policy must be the one that acted."""
-
-    def call(name: str, *inputs: Any, training: bool = False) -> Any:
-        return nets[name](*inputs, training=training)
-
-    return call
-
-
-def check_fit(spec: Spec, values: Mapping[str, np.ndarray], kept_as: Sequence[str] = ()) -> None:
-    """Raises ValueError where names, shapes or dtypes of `values` are not those of `spec`, or where a value has no
-    room in the dtype that it is `kept_as`, in the order of `spec`."""
-    given = {name: TensorSpec(value.shape, value.dtype.name) for name, value in values.items()}
-    if unknown := sorted(given.keys() ^ spec.keys()):
-        raise ValueError(f"the weights differ in {', '.join(unknown)}: present on one side alone")
-    if reason := mismatch(spec, {name: given[name] for name in spec}):
-        raise ValueError(f"the weights do not fit: {reason}")
-    for name, dtype in zip(spec, kept_as, strict=False):
-        # Of bfloat16 the range is float32's own.
-        if dtype == "float16" and np.abs(values[name]).max(initial=0) > _MOST_FLOAT16:
-            raise ValueError(f"the weights do not fit: {name!r} has numbers too large for float16; use bfloat16")
-
-
-def make_optimizer(settings: OptimizerSettings, times: float = 1.0) -> keras.optimizers.Optimizer:
-    """The Keras optimizer that the settings name; it works element by element and clips nothing.
-
-    Args:
-      times: what learning rates are multiplied by.
-    """
-    rate: Any = settings.learning_rate * times
-    if settings.decay_steps:
-        rate = keras.optimizers.schedules.PolynomialDecay(
-            rate, settings.decay_steps, settings.final_learning_rate * times, power=1.0
-        )
-    if settings.name == "adam":
-        return keras.optimizers.Adam(rate, epsilon=settings.epsilon)
-    if settings.name == "rmsprop":
-        return keras.optimizers.RMSprop(rate, rho=0.99, epsilon=settings.epsilon)
-    return keras.optimizers.SGD(rate)
-
-
-def optimizer_state(optimizer: keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
-    """All but a learning rate, which is the settings' to give; by position, as Keras' names vary."""
-    variables = [v for v in optimizer.variables if not v.path.endswith("/learning_rate")]
-    return {str(index): variable for index, variable in enumerate(variables)}
-
-
 def name_everything(
     nets: Mapping[str, V], targets: Mapping[str, V], optimizers: Mapping[str, Mapping[str, V]], step: V
 ) -> dict[str, V]:
@@ -400,19 +221,6 @@ def as_batch(spec: AgentSpec, arrays: Sequence[Tensor], step: Tensor, *, prepare
     state = {name: next(rest) for name in spec.state}
     weights, noise = rest
     return Batch(Unroll(observation, output, **times, state=state), made, weights, noise, step)
-
-
-def clone_net(net: keras.Model) -> keras.Model:
-    """A net of the same weights, in variables of its own."""
-    clone = keras.models.clone_model(net)
-    clone.set_weights(net.get_weights())
-    return clone
-
-
-def _act_inputs(spec: AgentSpec) -> list[TensorSpec]:
-    first, noise = TensorSpec((), "bool"), TensorSpec((spec.noise,), "float32")
-    explore = TensorSpec((spec.explore,), "float32")
-    return [*spec.observation.values(), *spec.state.values(), first, noise, explore]
 
 
 def _flatten(unroll: Unroll) -> list[np.ndarray]:

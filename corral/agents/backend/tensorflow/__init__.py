@@ -1,0 +1,7 @@
+"""TensorFlow: concrete functions, gradients, packed weights."""
+
+from corral.agents.backend.tensorflow.acting import CompiledAct
+from corral.agents.backend.tensorflow.devices import acting_devices, configure, take_memory, training_devices
+from corral.agents.backend.tensorflow.training import Trainer
+
+__all__ = ["CompiledAct", "Trainer", "acting_devices", "configure", "take_memory", "training_devices"]
