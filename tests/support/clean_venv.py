@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import venv
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -19,9 +20,15 @@ def build_wheel(folder: Path) -> Path:
 
 
 class CleanVenv:
-    """A virtual environment with one way of installing Corral in it, and nothing else."""
+    """A virtual environment with one way of installing Corral in it, and nothing else.
 
-    def __init__(self, folder: Path, requirement: str) -> None:
+    Args:
+      requirement: what pip installs.
+      environment: what commands run with, beside the test's own.
+    """
+
+    def __init__(self, folder: Path, requirement: str, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = environment or {}
         venv.create(folder, with_pip=False, symlinks=True)
         self.executable = folder / "bin" / "python"
         self.corral = folder / "bin" / "corral"
@@ -31,9 +38,15 @@ class CleanVenv:
         subprocess.run([*pip, *constraints, requirement], check=True, timeout=300)
 
     def run(self, *command: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        own = ("PYTHON", "KERAS_")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, cwd=self.executable.parent, env=clean
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            cwd=self.executable.parent,
+            env=clean | self._environment,
         )
 
     def python(self, code: str, *arguments: str) -> str:
