@@ -1,5 +1,5 @@
-"""Each extra alone, from the wheel, in a clean virtual environment: what it promises works, and what it lacks is said
-with the command that brings it. An extra that is not in the table below fails."""
+"""Each extra alone, from the wheel, in a clean virtual environment: what it promises works, and what it lacks is
+said with the command that brings it. An extra that is not in the table below fails."""
 
 from __future__ import annotations
 
