@@ -256,6 +256,10 @@ def saved_agent(policy: Path) -> Agent:
 
     from corral.agents import ModelAgent
 
+    if policy.suffix not in (".keras", ".h5", ".hdf5"):
+        raise UserError(
+            f'{policy} is no model that Keras saved: its name would end in .keras (model.save("policy.keras"))'
+        )
     if policy.suffix == ".keras" and not zipfile.is_zipfile(policy):
         raise UserError(f"{policy} is no Keras file: it is damaged, or something else under that name")
     try:
