@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install run test test-long network soak chaos fuzz bench lint clean
+.PHONY: help install run test test-long network soak chaos fuzz bench docs docs-serve lint clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,11 +43,18 @@ bench: $(INSTALLED)  ## Measure everything in benchmarks/RESULTS.md again (half 
 	$(BIN)/python benchmarks/targets.py
 	$(BIN)/python benchmarks/compare.py
 
+docs: $(INSTALLED)  ## Build the documentation's site into site/; a warning fails
+	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --quiet --conf-dir docs --doctree-dir build/doctrees . site
+
+DOCS_PORT ?= 8000
+docs-serve: docs  ## Build the site, and show it at http://127.0.0.1:8000 (DOCS_PORT)
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory site $(DOCS_PORT)
+
 lint: $(INSTALLED)  ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:  ## Remove .venv and caches (runs/ is kept)
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis site build/doctrees
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

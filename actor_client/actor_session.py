@@ -80,7 +80,7 @@ class ActorSession:
 
     Attributes:
       address: of the server that the session is with, or was last.
-      policy_version: the one that computed the latest actions.
+      policy_version: the one that computed the latest actions; before any, the one that the session began with.
       first_environment: the run-wide number of the first environment, as the server has it.
 
     Args:
@@ -209,6 +209,7 @@ class ActorSession:
         self._greeting = None
         self._round = self._servers.round
         self._token, self._sequence = welcome.session, 0
+        self.policy_version = welcome.policy_version
         self.first_environment = welcome.first_environment
         self._output = spec_from_wire(welcome.output)
         self._keep_alive(welcome.lease_s)

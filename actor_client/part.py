@@ -26,6 +26,7 @@ class Part:
       number: which of the actor's parts it is, from 0.
       seed: of the run; each environment's own seed is drawn from it and its number.
       watchdog: watches every call of the environments.
+      lockstep: whether environments are seeded in every session, by the policy version too that it began with.
 
     Attributes:
       joined: whether it has a session.
@@ -40,6 +41,7 @@ class Part:
         seed: int,
         sheet: Timesheet,
         watchdog: Watchdog,
+        lockstep: bool = False,
     ) -> None:
         self.number = number
         self.session = session
@@ -47,6 +49,7 @@ class Part:
         self._seed = seed
         self._sheet = sheet
         self._watchdog = watchdog
+        self._lockstep = lockstep
         self.joined = False
         self._has_played = False
         self._address = ""
@@ -112,7 +115,11 @@ class Part:
     def _reset(self) -> None:
         first = self.session.first_environment
         self._sheet.works(self.number)
-        seeds = None if self._has_played else environment_seeds(self._seed, first, self._group.size)
+        seeds = None
+        if self._lockstep:
+            seeds = environment_seeds(self._seed, first, self._group.size, self.session.policy_version)
+        elif not self._has_played:
+            seeds = environment_seeds(self._seed, first, self._group.size)
         self._rows = self._watchdog.call(self._group.reset, seeds)
         self._sheet.waits()
         self._has_played, self._begins = True, False

@@ -43,6 +43,7 @@ def run_actor(
     stopping: Callable[[], bool] = lambda: False,
     on_session: Callable[[bool], None] = lambda has_one: None,
     on_hang: Callable[[float], None] = lambda seconds: None,
+    lockstep: bool = False,
 ) -> None:
     """Run one actor until `stopping` says so.
 
@@ -64,6 +65,8 @@ def run_actor(
         `actor.step_timeout_s`, or than `LEAVE_S` once it was told to stop: the seconds so far. By then the session
         is over. What should happen to the process is the caller's to say; if the environments come back after all,
         they begin anew in another session.
+      lockstep: whether the server steps all environments at once (run.determinism): then each session seeds its
+        environments anew, by the policy version that it begins with.
 
     Raises:
       BadEnvironmentError: the environment cannot be made.
@@ -107,7 +110,8 @@ def run_actor(
             session = seating.open(number, lineup, group)
             stack.callback(session.leave)
             sessions.append(session)
-            parts.append(Part(number, group, session, seed=seed, sheet=sheet, watchdog=watchdog))
+            part = Part(number, group, session, seed=seed, sheet=sheet, watchdog=watchdog, lockstep=lockstep)
+            parts.append(part)
         try:
             Crew(parts, sheet, board, on_session).run(stopping)
         except UnansweredError:

@@ -180,7 +180,8 @@ class LearnerLink(threading.Thread):
             return
         self._next_greeting = now + GREET_EVERY_S
         if self._unrolls is not None and not self.welcomed:
-            hello = Hello("server", observation=self._spec)
+            # The epoch first: where it is new, so is the sequence.
+            hello = Hello("server", observation=self._spec, epoch=self._outbox.epoch)
             self._send(self._unrolls, [self._control(MessageType.HELLO, self._outbox.first_sequence, hello)])
         # On the weights line the greeting says what we hold; the learner answers it with what is newer.
         held = Hello("server", epoch=self._engine.epoch)
@@ -276,6 +277,8 @@ class LearnerLink(threading.Thread):
             self._wake_server()
         elif header.type == MessageType.ERROR:
             failure = unpack_control(Failure, head).error()
+            if failure.code is ErrorCode.NOT_READY:
+                return  # it wants its own weights to act first
             if failure.code is not ErrorCode.EXPIRED:
                 raise failure
             if self.welcomed:

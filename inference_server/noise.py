@@ -21,6 +21,11 @@ def environment_keys(seed: int, environment: np.ndarray) -> np.ndarray:
     return _mix(environment.astype(np.uint64) + origin)
 
 
+def seed_of_generation(seed: int, version: int) -> int:
+    """What seeds exploration from policy version `version` on, where all begins anew then (`Lockstep`)."""
+    return int(np.random.SeedSequence((seed, version)).generate_state(1)[0])
+
+
 def uniforms(keys: np.ndarray, step: np.ndarray, width: int) -> np.ndarray:
     """Uniform numbers in [0, 1), float32 `[n, width]`, hashed from `(seed, environment, step, column)`.
 

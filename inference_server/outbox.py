@@ -41,10 +41,14 @@ class Outbox:
     Args:
       when_full: "block": `blocked` says so, and the serving thread stops stepping; "shed": the oldest unrolls
         that have not been sent yet are dropped and counted, and so are all but the latest episodes.
+
+    Attributes:
+      epoch: of the learner for which alone all this is; 0 where it is for whichever there is.
     """
 
     def __init__(self, when_full: Literal["block", "shed"]) -> None:
         self._when_full = when_full
+        self.epoch = 0
         self._lock = threading.Lock()
         self._waiting: deque[Columns] = deque()
         self._sent: deque[Parcel] = deque()
@@ -88,7 +92,8 @@ class Outbox:
     @property
     def first_sequence(self) -> int:
         """The sequence of the first parcel that is not known to be accepted."""
-        return self._sent[0].sequence if self._sent else self._sequence + 1
+        with self._lock:
+            return self._sent[0].sequence if self._sent else self._sequence + 1
 
     @property
     def steps(self) -> Whereabouts:
@@ -121,21 +126,39 @@ class Outbox:
         with self._lock:
             if not self._waiting:
                 return None
-            columns = list(self._waiting)
+            columns, epoch = list(self._waiting), self.epoch
             self._waiting.clear()
             steps, self._steps = self._steps, 0
             episodes, self._episodes = self._episodes[:MAX_EPISODES], self._episodes[MAX_EPISODES:]
-        self._sequence += 1
         held = sum(each.steps for each in columns)
         manifest = UnrollManifest(sum(map(unrolls_in, columns)), steps, episodes, held, self._sent_steps)
-        self._sent_steps += held
-        parcel = Parcel(self._sequence, manifest, side_by_side([*columns]))
-        self._sent.append(parcel)
+        parcel = Parcel(self._sequence + 1, manifest, side_by_side([*columns]))
+        with self._lock:
+            if self.epoch != epoch:
+                return None  # `renew` came meanwhile
+            self._sequence += 1
+            self._sent_steps += held
+            self._sent.append(parcel)
         return parcel
+
+    def renew(self, epoch: int) -> None:
+        """Hold nothing any more that another learner than that of `epoch` was to get: dropped, and counted."""
+        with self._lock:
+            if epoch == self.epoch:
+                return
+            self.shed_unrolls += self._held
+            self.shed_steps = self._put_steps - self.accepted_steps
+            self.shed_episodes += len(self._episodes)
+            self._waiting.clear()
+            self._sent.clear()
+            self._steps = self._held = 0
+            self._episodes = []
+            self.epoch = epoch  # last: whoever sees it sees the rest
 
     def unaccepted(self) -> list[Parcel]:
         """The parcels that were sent and not accepted, oldest first."""
-        return list(self._sent)
+        with self._lock:
+            return list(self._sent)
 
     def accept(self, sequence: int) -> bool:
         """The learner has accepted every parcel up to `sequence`. Whether this ends a block."""

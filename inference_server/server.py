@@ -43,6 +43,7 @@ from inference_server.hold import Hold
 from inference_server.infer_service import InferService
 from inference_server.learner_link import LearnerLink
 from inference_server.ledger import Ledger
+from inference_server.lockstep import Lockstep
 from inference_server.outbox import Outbox
 from inference_server.reception import Reception
 from inference_server.reporter import Reporter
@@ -95,6 +96,8 @@ class InferenceServer:
         here. Without a learner the agent is served as it was built.
       steps: whether actors are served, STEP too, where there is no learner; else INFER alone.
       pace: which of the learner's versions are taken up; None takes every one.
+      lockstep: says, of an agent, when all environments step together, for a run that can be repeated bit by bit;
+        None answers each as soon as can be.
       keys: the folder of the server's keys; whoever connects must have keys too, and so must the learner.
       ledgers: folder for counts that outlive the server, however it dies; None keeps none.
       board: where to show how it does, four times a second.
@@ -117,6 +120,7 @@ class InferenceServer:
         learner: tuple[str | None, str] | None = None,
         steps: bool = False,
         pace: Pace | None = None,
+        lockstep: Callable[[AgentSpec], Lockstep] | None = None,
         keys: Path | str | None = None,
         ledgers: Path | None = None,
         board: Board | None = None,
@@ -164,11 +168,13 @@ class InferenceServer:
             )
             if self._link.delivers:
                 assembler = UnrollAssembler(settings.max_environments, parts, spec.unroll_length, spec.overlap)
+        self._lockstep = lockstep(spec) if lockstep is not None else None
         if learner is not None or steps:
             ledger = Ledger(ledgers if assembler else None, self._link.identity if self._link else 0)
             self._step = StepService(
                 settings.batching, self._engine, self._frontend, screen, self._slots, self._sessions,
                 assembler, self._outbox, ledger, self._stats, clock, self._refuse,
+                self._lockstep,
             )  # fmt: skip
         self._services: list[StepService | InferService] = [
             service for service in (self._step, self._infer) if service is not None
@@ -212,7 +218,7 @@ class InferenceServer:
         try:
             while not self._stopping:
                 self._wait()
-                self._engine.flip()
+                self._flip()
                 self._engine.collect()
                 self._receive_some()
                 self._dispatch()
@@ -246,13 +252,18 @@ class InferenceServer:
             if outbox.unsent:
                 link.notice()
             self._wait(PATIENCE_S)
-            self._engine.flip()
+            self._flip()
             self._receive_some(math.inf)
         if outbox.unaccepted_unrolls:
             why = (
                 "the learner had left" if link is not None and link.parted else "it took too long (server.drain_s)"
             )
             log.warning("%d complete unrolls were not accepted, and are lost: %s", outbox.unaccepted_unrolls, why)
+
+    def _flip(self) -> None:
+        """Take up offered weights, if any; between two batches."""
+        if self._engine.flip() and self._step is not None:
+            self._step.flipped()
 
     def _close(self) -> None:
         self._engine.close()
@@ -378,6 +389,8 @@ class InferenceServer:
 
     def _set(self, change: Change) -> None:
         """Change settings between two batches. Raises `ProtocolError` (SETTING)."""
+        if self._lockstep is not None:
+            raise ProtocolError(ErrorCode.SETTING, "a run with run.determinism has one batch, which cannot change")
         self._batching = batching = changed(self._batching, change.settings, self._engine.buckets)
         self._engine.use_buckets(batching.bucket_sizes())
         for service in self._services:
@@ -430,15 +443,17 @@ class InferenceServer:
     def _dispatch(self) -> None:
         # One batch of each kind, then the socket again: neither kind makes the other wait for more than one, and
         # who is refused hears of it at once.
-        delays, outbox = self._stats.delays, self._outbox
-        delays.blocked(outbox.blocked)
+        self._note_blocks()
         for service in self._services:
             if reason := service.due():
                 service.run(reason)
-                self._engine.flip()
-        delays.blocked(outbox.blocked)
-        if self._link is not None and outbox.unsent:
+                self._flip()
+        self._note_blocks()
+        if self._link is not None and self._outbox.unsent:
             self._link.notice()
+
+    def _note_blocks(self) -> None:
+        self._stats.delays.blocked(self._step is not None and self._step.blocked)
 
     def _keep_house(self) -> None:
         now = self._clock()
@@ -459,15 +474,21 @@ class InferenceServer:
         # Nobody can show a sign of life by stepping while the learner makes everyone wait, and nobody's was seen
         # while this process itself was stopped.
         stopped = away_s > self._settings.lease_s / 2
-        if stopped or self._outbox.blocked:
+        if stopped or self._step.blocked:
             for session in self._sessions:
                 if stopped or session.waiting:
                     self._sessions.touch(session)
         for session in self._sessions.expired():
-            self._complaints.say(
-                logging.WARNING, "an actor fell silent: its %d environments are free", len(session.slots)
-            )
-            self._step.forget(session)
+            if self._lockstep is None:
+                text = "an actor fell silent: its %d environments are free"
+                self._complaints.say(logging.WARNING, text, len(session.slots))
+                self._step.forget(session)
+            else:
+                text = (
+                    "the actor with environments from %d on is silent, and all others wait for it (run.determinism)"
+                )
+                self._complaints.say(logging.WARNING, text, session.first_environment)
+                self._sessions.touch(session)  # to be told once in each lease
 
 
 def _expired() -> ProtocolError:

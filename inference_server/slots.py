@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from corral.protocol import Spec
-from inference_server.noise import environment_keys
+from inference_server.noise import environment_keys, seed_of_generation
 
 
 class Slots:
@@ -39,7 +39,7 @@ class Slots:
         exploration: Callable[[np.ndarray], np.ndarray] = lambda environment: np.ones((len(environment), 0)),
     ) -> None:
         self.capacity = capacity
-        self._seed = seed
+        self._seed = self._noise_seed = seed
         self._exploration = exploration
         self.environment = np.zeros(capacity, np.int64)
         self.seat = np.zeros(capacity, np.int64)
@@ -80,13 +80,17 @@ class Slots:
         self._held[taken] = True
         self.seat[taken] = np.arange(count)
         self.environment[taken] = first_environment + np.arange(count)
-        self.noise_key[taken] = environment_keys(self._seed, self.environment[taken])
+        self.noise_key[taken] = environment_keys(self._noise_seed, self.environment[taken])
         self.explore[taken] = self._exploration(self.environment[taken])
         self.steps[taken] = 0
         self.started[taken] = False
         self.episode_return[taken] = 0
         self.episode_length[taken] = 0
         return taken
+
+    def begin_anew(self, version: int) -> None:
+        """Who is seated from now on draws other noise than any before: that of policy version `version`."""
+        self._noise_seed = seed_of_generation(self._seed, version)
 
     def release(self, taken: np.ndarray) -> None:
         """Free slots that `take` gave."""

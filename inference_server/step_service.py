@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ from inference_server.batcher import Reason
 from inference_server.engine import Engine
 from inference_server.frontend import Frontend
 from inference_server.ledger import Ledger
+from inference_server.lockstep import Lockstep
 from inference_server.noise import uniforms
 from inference_server.outbox import Outbox
 from inference_server.replica import Inputs, Task
@@ -25,9 +27,15 @@ from inference_server.slots import Slots
 from inference_server.stats import Stats
 from inference_server.unrolls import Steps, UnrollAssembler
 
+log = logging.getLogger(__name__)
+
 REPLY = ("action",)
 """The output leaves that an actor is sent."""
 
+_BROKEN = (
+    "an actor has left, and nothing is stepped without it (run.determinism): once it is back, start the learner "
+    "again, which goes on from its last checkpoint"
+)
 _ROW_BYTES = ROW.itemsize
 _FIRST, _ENDED = np.uint16(RowFlags.FIRST), np.uint16(ENDED)
 
@@ -37,6 +45,7 @@ class StepService(Service):
 
     Args:
       assembler: makes unrolls; None where nobody trains on them.
+      lockstep: says when all environments step together; None where each has its answer as soon as can be.
     """
 
     def __init__(
@@ -53,6 +62,7 @@ class StepService(Service):
         stats: Stats,
         clock: Callable[[], float],
         refuse: Callable[[bytes, int, int, ProtocolError], None],
+        lockstep: Lockstep | None = None,
     ) -> None:
         super().__init__(settings, engine, frontend, screen, stats, clock)
         self._slots = slots
@@ -61,6 +71,7 @@ class StepService(Service):
         self._outbox = outbox
         self._ledger = ledger
         self._refuse = refuse
+        self._lockstep = lockstep
         self._left: list[Session] = []
         spec, size = self._spec, settings.max_size
         initial = engine.agent.initial_state(1)
@@ -143,6 +154,8 @@ class StepService(Service):
 
     def _inspect(self, batch: Batch) -> None:
         """Look at the tables of a whole batch at once, and refuse the requests whose rows cannot be."""
+        if self._lockstep is not None:
+            _sort(batch)
         table, slots = batch.table[: batch.rows], batch.slots[: batch.rows]
         flags, started = table["flags"], self._slots.started[slots]
         right = table["environment"] == self._slots.seat[slots]
@@ -184,14 +197,56 @@ class StepService(Service):
 
     def due(self) -> Reason | None:
         """Why the first batch should leave now, or None: also while the learner has to catch up."""
-        if self._outbox.blocked or not self._engine.is_free:
+        if self._outbox.blocked or not self._engine.is_free or not self._may_step():
             return None
         # Whose STEP is under way can send none; sessions that have ended may be among them.
         return self._queue.reason(live=max(1, len(self._sessions) - self._requests_under_way))
 
     def wait_s(self) -> float | None:
         """Seconds until `due` changes by time alone."""
-        return None if self._outbox.blocked or not self._engine.is_free else self._queue.batcher.wait_s()
+        if self._outbox.blocked or not self._engine.is_free or self._lockstep is not None:
+            return None
+        return self._queue.batcher.wait_s()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether actors wait for the learner."""
+        return self._outbox.blocked or (self._lockstep is not None and self._lockstep.waits)
+
+    def _may_step(self) -> bool:
+        return self._lockstep is None or self._lockstep.may_step(
+            self._slots.used, len(self._sessions), self.waiting_requests
+        )
+
+    def flipped(self) -> None:
+        """Other weights act. In lockstep this is what the next tick waits for, or the end of every session."""
+        if self._lockstep is None:
+            return
+        epoch, version = self._engine.epoch, self._engine.version
+        if self._lockstep.flipped(epoch, version):
+            self._outbox.renew(epoch)
+            self._slots.begin_anew(version)
+            self._dismiss(ProtocolError(ErrorCode.EXPIRED, f"all begins anew with policy version {version}"))
+            for session in self._sessions:
+                self._end(session)
+        elif chunk := self._lockstep.gather(()):
+            self._outbox.put(chunk, 0, [])
+
+    def drain(self) -> None:
+        """Answer all that waits, whatever it waits for, and take in nothing more. In lockstep it waits for others,
+        and is refused."""
+        if self._lockstep is not None:
+            self._draining = True
+            self._dismiss(leaving())
+        super().drain()
+
+    def _dismiss(self, error: ProtocolError) -> None:
+        """Answer all that waits with an error, and do nothing of it."""
+        while self._queue.batcher.requests:
+            batch = self._queue.take()
+            for request in batch.requests:
+                self._fail(request, error)
+            self._queue.recycle(batch)
 
     @span("deliver")
     def _deliver(self, batch: Batch, task: Task) -> None:
@@ -201,6 +256,9 @@ class StepService(Service):
             self._answer(request, answers)
         # Stored behind the answers' back: the actors work on meanwhile.
         full = self._assembler.append(result) if self._assembler is not None else None
+        if self._lockstep is not None and full is not None:
+            self._lockstep.ticked()
+            full = self._lockstep.gather(full)
         completed, episodes = self._count_episodes(result)
         if full is not None:
             self._keep_books()  # before the learner can get hold of them
@@ -214,7 +272,8 @@ class StepService(Service):
         """Environment steps that are in no unroll for good."""
         if self._assembler is None:
             return 0
-        return self._assembler.abandoned_steps + self._outbox.shed_steps
+        kept_back = 0 if self._lockstep is None else self._lockstep.dropped_steps
+        return self._assembler.abandoned_steps + self._outbox.shed_steps + kept_back
 
     def _keep_books(self) -> None:
         self._ledger.note(self._stats.env_steps, self.dropped_steps, self._outbox.accepted_steps)
@@ -314,11 +373,31 @@ class StepService(Service):
 
     def forget(self, session: Session) -> None:
         """End a session: its open unrolls are dropped and its slots freed, as soon as no step of it waits."""
+        if self._lockstep is not None and not session.closed:
+            was_broken = self._lockstep.broken
+            self._lockstep.lost(waited=session.waiting)
+            if self._lockstep.broken and not was_broken:
+                log.warning(_BROKEN)
+        self._end(session)
+
+    def _end(self, session: Session) -> None:
         self._sessions.close(session)
         if not session.waiting:
             if self._assembler is not None:
                 self._assembler.forget(session.slots)
             self._slots.release(session.slots)
+
+
+def _sort(batch: Batch) -> None:
+    """Put the requests of a batch, and so its rows, in the order of their environments."""
+    ordered = sorted(batch.requests, key=_first_environment)
+    if ordered != batch.requests:
+        batch.keep(ordered)
+
+
+def _first_environment(request: Request) -> int:
+    assert request.session is not None
+    return request.session.first_environment
 
 
 def _wrong_table(rows: int, head: bytes) -> ProtocolError:

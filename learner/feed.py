@@ -149,10 +149,8 @@ class ReplayFeed:
         owed = self._owed()
         if self._filling or owed < self._slack:
             # With enough to train on, nothing waits for more.
-            self._take_in(wait_s=WAIT_S if self._filling or owed < self._size else 0.0)
-        if self._filling or self._owed() < self._size:
-            return None
-        return self._replay.sample(self._size, np.random.mtrand._rand)
+            self._take_in(self._room(), wait_s=WAIT_S if self._filling or owed < self._size else 0.0)
+        return self._draw() if self._draws else None
 
     def learned(self, sample: Sample, priorities: np.ndarray | None) -> None:
         if priorities is not None:
@@ -179,6 +177,14 @@ class ReplayFeed:
     def _filling(self) -> bool:
         return self._replay.steps < self._least or not self._replay.sequences
 
+    @property
+    def _draws(self) -> bool:
+        """Whether there is enough to draw from, and a whole batch is owed."""
+        return not self._filling and self._owed() >= self._size
+
+    def _draw(self) -> Sample:
+        return self._replay.sample(self._size, np.random.mtrand._rand)
+
     def _owed(self) -> float:
         """How many more sequences should be drawn of what has been put in."""
         return self._ratio * (self._replay.inserted - self._before) - self._replay.sampled
@@ -191,11 +197,13 @@ class ReplayFeed:
             wanted = (self._slack - self._owed()) / (self._ratio * self._replay.starts)
         return min(max(math.ceil(wanted), 1), self._replay.capacity)
 
-    def _take_in(self, wait_s: float) -> None:
-        leaves = self._source.take(self._room(), wait_s)
+    def _take_in(self, most: int, wait_s: float) -> bool:
+        """Put up to so many unrolls in; whether any came."""
+        leaves = self._source.take(most, wait_s)
         if leaves is None:
-            return
+            return False
         if self._filling:
             # What came before the replay held enough is drawn from, and owes nothing.
             self._before = self._replay.inserted
         self._replay.add(leaves)
+        return True

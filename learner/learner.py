@@ -23,6 +23,7 @@ from corral.telemetry.tracer import span
 from learner import checkpoints
 from learner.checkpoints import REPLAY, Checkpoint, CheckpointError
 from learner.feed import Feed, FreshFeed, ReplayFeed
+from learner.lockstep import ChunkedFeed, chunks_of, fingerprint
 from learner.pace import Pace
 from learner.policy_file import save_policy
 from learner.progress import Progress
@@ -65,6 +66,7 @@ class LearnerResult:
       checkpoint, policy: the files left behind; "" where one could not be written.
       steps_accepted: by server identity, as 16 hexadecimal digits: environment steps of its unrolls that were
         accepted and not lost again.
+      weights_sha256: of a run in lockstep, the `fingerprint` of all that training goes on from.
     """
 
     solved: bool
@@ -79,6 +81,7 @@ class LearnerResult:
     policy: str
     stopped: bool = False
     steps_accepted: dict[str, int] = field(default_factory=dict)
+    weights_sha256: str = ""
 
 
 class Learner:
@@ -92,6 +95,8 @@ class Learner:
       max_env_steps: environment steps after which it gives up.
       folder: where checkpoints and the policy go. A learner that finds checkpoints there goes on from the newest
         that is whole.
+      chunk: in lockstep, unrolls from one policy version to the next: what happens depends on these alone, and on
+        no time (docs/determinism.md). 0 goes on as fast as can be.
       clock: seconds, monotonic.
 
     Raises:
@@ -113,6 +118,7 @@ class Learner:
         folder: Path,
         keys: Path | str | None = None,
         board: Board | None = None,
+        chunk: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -120,6 +126,8 @@ class Learner:
         self._max_env_steps = max_env_steps
         self._folder = folder
         self._board = board
+        self._chunk = chunk
+        self._chunks: ChunkedFeed | None = None
         self._shown_at = -math.inf
         self._step_s = Histogram(SECONDS)
         self._waited_s = 0.0
@@ -152,7 +160,7 @@ class Learner:
         try:
             self._source = UnrollSource(
                 settings.unrolls_address,
-                queue=_queue(settings, spec),
+                queue=chunk or _queue(settings, spec),
                 insecure=settings.insecure,
                 keys=keys,
                 report=self.figures,
@@ -160,6 +168,7 @@ class Learner:
                 expect=unroll_spec(spec.observation, spec.outputs, spec.state),
                 length=spec.unroll_length,
                 accounts={int(name): Account(*at) for name, at in before["accounts"].items()} if before else None,
+                epoch=(lambda: self._publisher.epoch) if chunk else None,
             )
         except BaseException:
             self._publisher.close()  # or its thread would go on listening for nobody
@@ -201,6 +210,7 @@ class Learner:
                 f"{identity:016x}": account.accepted
                 for identity, account in self._source.position().accounts.items()
             },
+            weights_sha256=fingerprint(self._trainer.state()) if self._chunk else "",
         )
 
     def stop(self) -> None:
@@ -216,6 +226,11 @@ class Learner:
         Raises:
           ProtocolError: COMMAND for anything else.
         """
+        if command == "checkpoint" and self._chunk:
+            raise ProtocolError(
+                ErrorCode.COMMAND,
+                "with run.determinism checkpoints are made every learner.checkpoint_every_versions",
+            )
         if command == "checkpoint":
             self._save_asked = True
         elif command == "drain":
@@ -235,7 +250,9 @@ class Learner:
     def _make_feed(self, replayed: Mapping[str, np.ndarray]) -> Feed:
         settings, spec = self._settings, self._agent.spec
         feed: Feed
-        if spec.replay:
+        if self._chunk:
+            feed = self._chunks = chunks_of(settings, spec, self._source, self._chunk)
+        elif spec.replay:
             feed = ReplayFeed(settings, spec, self._source)
         else:
             lag, publisher = settings.max_policy_lag, self._publisher
@@ -255,10 +272,15 @@ class Learner:
         return self._stopping or progress.solved or progress.env_steps >= self._max_env_steps
 
     def _train(self) -> None:
+        if self._chunk:
+            self._save()  # the life that goes on from here publishes the same version
         self.progress.policy_version = self._publisher.publish(self._trainer.weights())
-        self._save()  # so that a later life knows of this one, and of its epoch, from the first moment
+        if not self._chunk:
+            self._save()  # so that a later life knows of this one, and of its epoch, from the first moment
         # Servers begin to act on the first weights while the training step compiles.
+        chances = random_state()
         self._trainer.warm(self._settings.batch_unrolls)
+        restore_random_state(chances)  # a life that goes on warms up once more than one that was not interrupted
         while not self._finished():
             if self._paused:
                 self._pause()
@@ -270,14 +292,16 @@ class Learner:
                 self._save_asked = False
                 self._save()
         self._source.close()  # nothing is accepted any more that the checkpoint would not know of
-        self._save()
+        if not self._chunk:
+            self._save()
         self._save_policy()
 
     @span("pause")
     def _pause(self) -> None:
         """Take nothing in for a moment. Servers that have filled their windows make actors wait, or shed."""
         time.sleep(PAUSE_S)
-        self._take_count()
+        if not self._chunk:
+            self._take_count()
         self._show(self._clock())
 
     @span("rest")
@@ -294,8 +318,12 @@ class Learner:
         self._waited_s += fed - began
         self._show(fed)
         self._feed_figures = self._feed.figures()
-        self._take_count()
-        if sample is None or self.progress.solved:
+        if self._chunks is None or self._chunks.came:
+            self._take_count()
+        if self.progress.solved or (self._chunk and self._finished()):
+            return  # in lockstep a chunk that ends the run is not trained on, whenever its counts were seen
+        if sample is None:
+            self._turn_if_due()
             return
         self.progress.policy_version = self._publisher.version
         began = self._clock()
@@ -307,11 +335,24 @@ class Learner:
             self._refusals = 0
         else:
             self._refused(metrics)
-        if self.progress.training_steps % self._settings.publish_every == 0:
+        if self._chunks is not None:
+            self._turn_if_due()
+        elif self.progress.training_steps % self._settings.publish_every == 0:
             self._publish()
         self._step_s.observe(self._clock() - fed)
-        if self._clock() - self._saved_at >= self._settings.checkpoint_every_s:
+        if not self._chunk and self._clock() - self._saved_at >= self._settings.checkpoint_every_s:
             self._save()
+
+    def _turn_if_due(self) -> None:
+        """In lockstep, end a policy version whose chunk is used up; with a checkpoint, where one is due."""
+        if self._chunks is None or not self._chunks.used_up:
+            return
+        due = self._publisher.version + 1
+        if due % self._settings.checkpoint_every_versions == 0:
+            self._save()
+            log.info("policy version %d: weights_sha256 %s", due, fingerprint(self._trainer.state()))
+        self._publish()
+        self._chunks.turn()
 
     @span("train step", work=True)
     def _learn(self, sample: Sample) -> tuple[Mapping[str, float], np.ndarray | None]:

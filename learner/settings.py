@@ -62,6 +62,9 @@ class LearnerSettings:
     """Training steps from one published policy version to the next."""
     checkpoint_every_s: float = 60.0
     """Seconds from one checkpoint to the next; one more is written at the end."""
+    checkpoint_every_versions: int = 100
+    """Policy versions from one checkpoint to the next where `run.determinism` is on, in place of
+    `checkpoint_every_s`; all environments are reset there."""
     keep_checkpoints: int = 3
     """Newest checkpoints to keep."""
     devices: int | Literal["auto"] = 1
@@ -75,7 +78,14 @@ class LearnerSettings:
     replay: ReplaySettings = field(default_factory=ReplaySettings)
 
     def __post_init__(self) -> None:
-        for name in ("batch_unrolls", "queue_batches", "publish_every", "keep_checkpoints"):
+        counts = (
+            "batch_unrolls",
+            "queue_batches",
+            "publish_every",
+            "checkpoint_every_versions",
+            "keep_checkpoints",
+        )
+        for name in counts:
             if not 1 <= getattr(self, name) <= 1_000_000:
                 raise ValueError(f"{name} must be 1 to 1000000, not {getattr(self, name)}")
         check_count("devices", self.devices)

@@ -126,6 +126,8 @@ class UnrollSource(Listener):
       length: transitions in an unroll; 0 takes it from the first server.
       accounts: what an earlier life of this learner had accepted until its last checkpoint, as `position` told it.
         None of that is accepted again. None for a first life.
+      epoch: of a run in lockstep, the one whose weights a server has to act with before it delivers; then there is
+        one server, and no other in its place. None takes whichever come.
 
     Attributes:
       env_steps, unrolls, steps_accepted: accepted so far.
@@ -149,6 +151,7 @@ class UnrollSource(Listener):
         expect: dict[str, Spec] | None = None,
         length: int = 0,
         accounts: Mapping[int, Account] | None = None,
+        epoch: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(address, name="unroll-source", insecure=insecure, keys=keys)
         self._queue = queue
@@ -156,6 +159,7 @@ class UnrollSource(Listener):
         self._obey = obey
         self._parts = expect
         self._length = length
+        self._epoch = epoch
         self._servers: dict[int, _Server] = {}
         self._resumed = accounts is not None
         # Of servers that are not here: heard by the life before, or forgotten since.
@@ -283,6 +287,7 @@ class UnrollSource(Listener):
         check_server(hello)
         self._check_parts(hello.observation)
         server = self._servers.get(header.session)
+        self._check_turn(hello, known=server is not None)
         if server is None:
             with self._changed:
                 self._make_room()
@@ -292,6 +297,21 @@ class UnrollSource(Listener):
         server.routing = routing
         welcome = Welcome(VERSION, 0, 0, {}, {}, 0, 0.0, 0, cursor=server.account.cursor, window=self._queue)
         self._send(routing, [pack_control(MessageType.WELCOME, header.session, header.sequence, welcome)])
+
+    def _check_turn(self, hello: Hello, *, known: bool) -> None:
+        """Raises `ProtocolError` for a server that cannot deliver now, in lockstep."""
+        if self._epoch is None:
+            return
+        if self._servers and not known:
+            raise ProtocolError(
+                ErrorCode.BUSY,
+                "another server came before, and what that one has begun is lost (run.determinism): start the "
+                "learner again, which goes on from its last checkpoint",
+            )
+        if hello.epoch != self._epoch():
+            raise ProtocolError(
+                ErrorCode.NOT_READY, f"this learner's weights (epoch {self._epoch()}) do not act there yet"
+            )
 
     def _first_account(self, header: Header) -> tuple[Account, bool]:
         """Where a server begins that greets us for the first time in this life, and whether a gap is a loss."""

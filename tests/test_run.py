@@ -124,8 +124,9 @@ def test_the_run_has_a_folder_that_tells_all(place: Workplace) -> None:
     assert code == 0, output
     folder = place.run_folder
     assert {path.name for path in folder.iterdir()} == {
-        ".lock", "checkpoints", "curve.png", "evaluations.jsonl", "experiment.json", "ledgers", "logs",
-        "metrics.jsonl", "policy.keras", "result.json", "run.json", "summary.json", "tensorboard", "returns.npy",
+        ".lock", "best_policy.keras", "checkpoints", "curve.png", "evaluations.jsonl", "experiment.json", "ledgers",
+        "logs", "metrics.jsonl", "policy.keras", "result.json", "returns.npy", "run.json", "summary.json",
+        "tensorboard",
     }  # fmt: skip
     assert {path.stem for path in (folder / "logs").iterdir()} == {
         "server",
@@ -142,6 +143,12 @@ def test_the_run_has_a_folder_that_tells_all(place: Workplace) -> None:
     assert versions == sorted(set(versions))
     assert {evaluation["episodes"] for evaluation in evaluations} == {8}
     assert f"evaluation of policy {versions[0]}: mean return" in output
+    best = max(evaluations, key=lambda evaluation: evaluation["mean_return"])
+    told = json.loads((folder / "summary.json").read_text())["best_evaluation"]
+    assert told == {name: best[name] for name in ("policy_version", "mean_return", "standard_error", "episodes")}
+    assert lines[-1]["learner/wait_s"] < lines[-1]["learner/uptime_s"]
+    assert lines[-1]["server/engine_s"] > 0
+    assert {"actors/environment_s", "actors/wait_s"} <= lines[-1].keys()  # told seldom: both may still be 0
 
 
 def test_ctrl_c_and_resume_reach_the_same_target(place: Workplace) -> None:

@@ -29,6 +29,10 @@ def evaluate(
         ),
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 100,
+    best: Annotated[
+        bool,
+        typer.Option("--best", help="The policy that did best in the run's own evaluations, not its last one."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seeds the environments, apart from those of any training.")] = 0,
     video: Annotated[
         Path | None,
@@ -59,7 +63,7 @@ def evaluate(
     from corral.launch.view import say
 
     whole, run = run, policy_folder(run, policy)
-    file = policy_file(run)
+    file = policy_file(run, best)
     if video is not None:
         check_film(video)
     experiment = load_experiment(experiment_file(run), (), {})  # as it was trained, whatever the shell says

@@ -14,13 +14,23 @@ from pathlib import Path, PurePosixPath
 
 from corral.cluster.papers import Arrival, Luggage, Orders, Picture, Report, Seat
 from corral.launch.experiment import Experiment
-from corral.launch.folder import CHECKPOINTS, EVALUATIONS, LEDGERS, LOGS, POLICY, RESULT, RUN, write_whole
+from corral.launch.folder import (
+    BEST_POLICY,
+    CHECKPOINTS,
+    EVALUATIONS,
+    LEDGERS,
+    LOGS,
+    POLICY,
+    RESULT,
+    RUN,
+    write_whole,
+)
 from learner.returns_file import RETURNS_FILE
 
 KEPT: Mapping[str, tuple[str, ...]] = {
     "server": (f"{LEDGERS}/*",),
     "learner": (f"{CHECKPOINTS}/checkpoint-*.npz", POLICY, RESULT, RETURNS_FILE),
-    "evaluator": (EVALUATIONS,),
+    "evaluator": (BEST_POLICY, EVALUATIONS),
     "actor": (),
 }
 """Role -> the files of its folder that belong to the run."""

@@ -30,6 +30,8 @@ def run_on_ray(
     """
     if experiment.policies:
         raise UserError("--on ray takes experiments without [policies]: run this one on one machine, or by hand")
+    if experiment.run.determinism:
+        raise UserError("--on ray does not go with run.determinism: run this one on one machine, or by hand")
     # Before any signal is taken over: Ray takes them, too.
     where = ray_calls.connect(address or experiment.ray.address, experiment.ray.working_dir)
     return perform(

@@ -88,8 +88,8 @@ def _run(
     experiment = Experiment.read(run_folder / EXPERIMENT)
     if sockets is not None:
         experiment = local_addresses(experiment, sockets)
-    seed = seed_of_life(experiment.run.seed, life(run_folder))
-    if role != "learner":
+    if role != "learner" and not experiment.run.determinism:
+        seed = seed_of_life(experiment.run.seed, life(run_folder))
         experiment = replace(experiment, run=replace(experiment.run, seed=seed))
     return guarded(lambda: _play(role, experiment, run_folder, stop, int(number), policy))
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from corral.launch.folder import EVALUATIONS
+from corral.launch.folder import EVALUATIONS, read_lines
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,11 @@ class Evaluations:
             return []
         self._read += sum(len(line.encode()) for line in lines)
         return [_told(json.loads(line)) for line in lines]
+
+
+def best_evaluation(folder: Path) -> dict[str, Any]:
+    """The evaluation whose policy is the run's `best_policy.keras`; nothing where there is none."""
+    return next((line for line in reversed(read_lines(folder / EVALUATIONS)) if line.get("kept")), {})
 
 
 def _told(figures: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,10 +13,12 @@ import numpy as np
 
 from actor_client.environments import players
 from corral.agents import Agent, load_backend
+from corral.agents.weights import named_variables
 from corral.launch.errors import UserError
 from corral.launch.evaluation import play_episodes, shares_of
-from corral.launch.evaluations import Evaluations
+from corral.launch.evaluations import Evaluations, best_evaluation
 from corral.launch.experiment import Experiment
+from corral.launch.folder import BEST_POLICY
 from corral.launch.policy import Act
 from corral.launch.roles import agent_of
 from corral.launch.scheduling import wake_without_preempting
@@ -24,6 +27,7 @@ from corral.protocol import Spec
 from corral.protocol.keys import Role, caller
 from inference_server.learner_link import LearnerLink
 from inference_server.outbox import Outbox
+from learner.policy_file import save_policy
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +113,35 @@ class GreedyAgent:
         return act
 
 
+class BestPolicy:
+    """Keeps the policy that plays best in a run's folder, also over its resumptions.
+
+    Args:
+      agent: whose nets take the weights before they are written; nobody else may need them.
+      folder: the run's.
+    """
+
+    def __init__(self, agent: Agent, folder: Path) -> None:
+        self._agent = agent
+        self._path = folder / BEST_POLICY
+        self._mean_return = float(best_evaluation(folder).get("mean_return", -math.inf))
+
+    def offer(self, mean_return: float, weights: Mapping[str, np.ndarray]) -> bool:
+        """Keep these if none so far earned as much; whether that was so."""
+        if not mean_return > self._mean_return:
+            return False
+        nets = {name: self._agent.nets[name] for name in self._agent.published}
+        for name, variable in named_variables(nets).items():
+            variable.assign(weights[name])
+        try:
+            save_policy(self._agent, self._path)
+        except OSError as error:
+            log.error("the best policy could not be written to %s: %s", self._path, error)
+            return False
+        self._mean_return = mean_return
+        return True
+
+
 def run_evaluator(experiment: Experiment, folder: Path, stop: StopRequest) -> int:
     """Evaluate the newest policy again and again, until asked to stop; the exit code."""
     wake_without_preempting()
@@ -120,6 +153,7 @@ def run_evaluator(experiment: Experiment, folder: Path, stop: StopRequest) -> in
     agent = agent_of(experiment)
     greedy = GreedyAgent(agent, len(shares_of(settings.episodes)))
     newest, evaluations = NewestWeights(greedy.weight_spec), Evaluations(folder)
+    best = BestPolicy(agent, folder)
     link = LearnerLink(
         None,
         experiment.learner.weights_address,
@@ -149,7 +183,8 @@ def run_evaluator(experiment: Experiment, folder: Path, stop: StopRequest) -> in
                 on_step=lambda episodes, steps: stop.check(),
             )
             figures = {"policy_version": version, **played.figures(), "seconds": time.monotonic() - begun}
-            evaluations.add({"time": round(time.time(), 3), **figures})
+            now, kept = time.time(), best.offer(figures["mean_return"], weights)
+            evaluations.add({"time": round(now, 3), **figures, "kept": kept})
             stop.wait(settings.every_s)
     except AskedToStopError:
         pass

@@ -16,6 +16,7 @@ from typing import Any
 
 from actor_client.settings import ActorSettings, EnvironmentSettings
 from corral.agents.settings import AgentSettings
+from corral.launch.determinism import check_determinism
 from corral.launch.errors import UserError
 from corral.launch.policy_settings import PolicySettings, check_policies, inherit, leave_out
 from corral.launch.settings import EvaluationSettings, MetricsSettings, RaySettings, RunSettings, SecuritySettings
@@ -74,6 +75,7 @@ class Experiment:
             raise ValueError(
                 "servers must be a number where there are [policies]: each policy has so many of its own"
             )
+        check_determinism(self)
 
     def effective(self) -> dict[str, Any]:
         """Everything, defaults and overrides included, as JSON takes it: `read` gives an equal one."""

@@ -8,7 +8,8 @@ returns.npy       the returns of the latest episodes
 trace.json.gz     what every thread did when, where --trace was given
 checkpoints/      what training goes on from
 ledgers/          how many steps each server has taken in, so that those lost with it can be counted
-policy.keras      the trained policy
+policy.keras      the trained policy, the last one
+best_policy.keras the one that played best, where evaluations.jsonl has some
 policies/         where there are several, a folder like this one for each (docs/policies.md)
 result.json       how training ended; missing while it goes on
 summary.json      what the run came to
@@ -39,6 +40,7 @@ TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
 LEDGERS = "ledgers"
 POLICY = "policy.keras"
+BEST_POLICY = "best_policy.keras"
 RESULT = "result.json"
 SUMMARY = "summary.json"
 CURVE = "curve.png"
@@ -196,6 +198,24 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file that has one a line, in order; half a line, from a disk that was full, is passed
+    over."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -247,6 +247,16 @@ class Run:
             return Outcome(1, "failed", _crash(child, code))
         last = f": {words}" if words else ""
         view.note(f"{child.name} ended ({describe_exit(code)}) and was started again; see {child.log}{last}")
+        return self._go_back(child, view) if self._experiment.run.determinism else None
+
+    def _go_back(self, lost: Process, view: View) -> Outcome | None:
+        """Have a deterministic run go on from its last checkpoint: what a lost process had begun is gone."""
+        learner = self._children[self._target.learner or ""]
+        if lost.name in (learner.name, self._target.member.called("evaluator")) or not learner.alive:
+            return None
+        if not learner.restart():
+            return Outcome(1, "failed", f"{lost.name} ended again and again, each time with the learner's work")
+        view.note("the learner was started again, too, and goes on from its last checkpoint (run.determinism)")
         return None
 
     def _drained(self, server: Process, standing: Standing, view: View) -> Outcome | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from corral.launch.errors import UserError
-from corral.launch.folder import METRICS
+from corral.launch.folder import METRICS, read_lines
 from corral.launch.progress import Progress, number
 from corral.launch.tensorboard import TensorBoard
 from learner.returns_file import read_returns
@@ -36,6 +36,8 @@ _SERVER = {
     "actors": "server/actors",
     "environments": "server/environments",
     "unrolls_shed": "server/unrolls_shed",
+    "actor_environment_s": "actors/environment_s",
+    "actor_wait_s": "actors/wait_s",
 }
 _LEARNER = {
     "training_steps": "learner/training_steps",
@@ -43,6 +45,8 @@ _LEARNER = {
     "policy_lag_p50": "learner/policy_lag",
     "episodes": "learner/episodes",
     "return_std": "learner/return_std",
+    "uptime_s": "learner/uptime_s",
+    "wait_s": "learner/wait_s",
 }
 
 
@@ -152,22 +156,18 @@ def figures(progress: Progress) -> dict[str, float]:
         "elapsed_s": round(progress.elapsed_s, 3),
         "mean_return": progress.mean_return,
         **{name: number(progress.server, key) for key, name in _SERVER.items()},
+        "server/engine_s": _sum(progress.server.get("replica_busy_s")),
         **{name: number(progress.learner, key) for key, name in _LEARNER.items()},
         **{f"training/{name}": number(losses, name) for name in losses},
     }
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _sum(values: object) -> float | None:
+    """What the numbers of a list add up to; None for anything else."""
+    return float(sum(values)) if isinstance(values, list | tuple) and values else None
+
+
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The lines of the run in `folder`, in order; half a line, from a disk that was full, is passed over."""
-    try:
-        lines = (folder / METRICS).read_text().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
+    """The lines of the run in `folder`, in order."""
+    return read_lines(folder / METRICS)

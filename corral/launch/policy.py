@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from corral.launch.errors import UserError
-from corral.launch.folder import POLICY, experiment_file
+from corral.launch.folder import BEST_POLICY, POLICY, experiment_file
 from corral.protocol.specs import Spec, TensorSpec
 
 if TYPE_CHECKING:
@@ -22,14 +22,19 @@ Act: TypeAlias = Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray]
 an episode."""
 
 
-def policy_file(folder: Path) -> Path:
-    """The trained policy of the run in `folder`. Raises `UserError` where there is none."""
+def policy_file(folder: Path, best: bool = False) -> Path:
+    """The trained policy of the run in `folder`, its last or its best. Raises `UserError` where there is none."""
     if not folder.exists():
         raise UserError(f"{folder}: no such folder; name a run's, such as one of those in runs/")
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: name the run's, which holds {POLICY}")
     experiment_file(folder)
-    path = folder / POLICY
+    path = folder / (BEST_POLICY if best else POLICY)
+    if best and not path.is_file():
+        raise UserError(
+            f"{folder} has no {BEST_POLICY}: a run keeps its best policy where it evaluates them beside training, "
+            "which --set evaluation.episodes=10 tells it to"
+        )
     if not path.is_file():
         raise UserError(
             f"{folder} has no {POLICY} yet: a run writes it when it ends. Let it end, stop it with Ctrl-C, or go "

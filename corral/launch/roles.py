@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from corral.launch.determinism import chunk_of, in_lockstep, lockstep_of
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
 from corral.launch.folder import RESULT, experiment_file, write_json
@@ -44,7 +45,9 @@ def run_server(
     from corral.launch.seeds import seed_of_policy
     from inference_server.server import InferenceServer
 
-    experiment, settings = member.experiment, member.settings
+    experiment, settings = in_lockstep(member.experiment), member.settings
+    repeats = experiment.run.determinism
+    _repeat_bits(experiment)
     board = Board()
     with precision_refused("server.precision"):
         server = InferenceServer(
@@ -56,6 +59,7 @@ def run_server(
             learner=member.learner,
             steps=True,
             pace=settings.pace,
+            lockstep=(lambda spec: lockstep_of(experiment, spec)) if repeats else None,
             keys=experiment.security.keys,
             ledgers=ledgers,
             board=board,
@@ -111,6 +115,8 @@ def run_learner(
 
     from learner.learner import Learner
 
+    experiment = in_lockstep(experiment)
+    _repeat_bits(experiment)
     keras.utils.set_random_seed(experiment.run.seed)  # the first weights are drawn here, and nowhere else
     agent = agent_of(experiment)
     if experiment.learner.batch_unrolls % agent.spec.minibatches:
@@ -129,6 +135,7 @@ def run_learner(
         folder=folder,
         keys=experiment.security.keys,
         board=board,
+        chunk=chunk_of(experiment, agent.spec),
     )
     know_version(lambda: learner.progress.policy_version or None)
     stop.call(learner.stop)
@@ -142,6 +149,14 @@ def run_learner(
     if stop.asked:
         return stop.exit_code
     return 0 if result.solved or result.stopped or experiment.run.target_return is None else 1
+
+
+def _repeat_bits(experiment: Experiment) -> None:
+    """Has the backend give the same results each time, where the run shall be deterministic."""
+    if experiment.run.determinism:
+        from corral.agents import load_backend
+
+        load_backend().repeat_bits()
 
 
 def _check_shares(settings: LearnerSettings, minibatches: int) -> None:
@@ -171,6 +186,7 @@ def run_actor(
     from actor_client.runner import run_actor as run
     from corral.launch.cast import entrants
 
+    experiment = in_lockstep(experiment)
     stop.call(lambda: None)  # it looks after every step, and while it waits
 
     def end_hung(seconds: float) -> None:
@@ -193,6 +209,7 @@ def run_actor(
             stopping=lambda: stop.asked,
             on_session=on_session,
             on_hang=end_hung,
+            lockstep=experiment.run.determinism,
         )
     return stop.exit_code
 

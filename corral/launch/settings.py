@@ -115,6 +115,9 @@ class RunSettings:
     """What the run is called; empty takes the experiment file's name."""
     seed: int = 0
     """Seeds the networks, the environments and the exploration."""
+    determinism: bool = False
+    """Run in lockstep, so that the same seed gives the same weights, bit by bit, with whatever number of actor
+    processes the environments are shared among, and after a resume too (docs/determinism.md). It costs speed."""
     target_return: float | None = None
     """Solved when the mean return of the last 100 training episodes reaches this; without it, the run goes
     on to its step limit."""

@@ -12,6 +12,7 @@ from typing import Any
 from corral.launch.books import read_books, total
 from corral.launch.curve import draw_curve
 from corral.launch.errors import USER_ERROR, print_error
+from corral.launch.evaluations import best_evaluation
 from corral.launch.folder import CHECKPOINTS, CURVE, LOGS, POLICY, RESULT, SUMMARY, read_json, write_json
 from corral.launch.progress import Progress, number
 from corral.launch.settings import RunSettings
@@ -20,6 +21,8 @@ from corral.telemetry.verdict import judge
 
 _REACHED = ("solved", "mean_return", "env_steps", "policy_version")
 """What a summary says of where a run stands, rather than of how it got there."""
+_EVALUATED = ("policy_version", "mean_return", "standard_error", "episodes")
+"""What a summary says of the evaluation whose policy is the best one."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ def _write_down(folder: Path, progress: Progress, outcome: Outcome, ledgers: Pat
     figures = summarize(progress, result)
     if books := read_books(folder, result, ledgers):
         figures["steps_lost"] = total(books.values()).lost
+    if best := best_evaluation(folder):
+        figures["best_evaluation"] = {name: best.get(name) for name in _EVALUATED}
     earlier = read_json(folder / SUMMARY)
     if outcome.code == USER_ERROR:
         figures |= earlier  # a start that was refused changes nothing of what the run had come to
@@ -144,6 +149,7 @@ def summarize(progress: Progress, result: Mapping[str, Any]) -> dict[str, Any]:
         "restarts": progress.restarts,
         "verdict": None if verdict is None else verdict.as_dict(),
         "seed": progress.run.seed,
+        **({"weights_sha256": result.get("weights_sha256")} if progress.run.determinism else {}),
     }
 
 

@@ -3,6 +3,7 @@
 A small network's operations are too short to be shared out: with a pool of threads a call of a 64-64 perceptron
 takes a third longer alone, and much longer on busy cores (benchmarks/DATA_PLANE.md). A large one needs the pool.
 TF_NUM_INTRAOP_THREADS, TensorFlow's own variable, wins over what is decided here.
+Where results shall be the same bit by bit, the number has to be as well: one thread, whatever the network.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from corral.launch.experiment import Experiment
 
 _VARIABLE = "TF_NUM_INTRAOP_THREADS"
+_FIXED = (_VARIABLE, "TF_NUM_INTEROP_THREADS", "NPROC")
+"""The last is where JAX looks."""
 WIDEST = 512
 """Units of the widest layer that counts as small."""
 LARGEST_BYTES = 2_000_000
@@ -43,6 +46,10 @@ def choose_threads_for(experiment: Experiment) -> None:
     """
     from actor_client.environments import spaces
 
+    if experiment.run.determinism:
+        for name in _FIXED:
+            os.environ.setdefault(name, "1")
+        return
     network = experiment.agent.network
     # Making an environment can take long, and only here does the answer hang on it.
     undecided = network.torso == "auto" and not network.build

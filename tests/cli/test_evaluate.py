@@ -142,6 +142,20 @@ def test_folders_without_a_policy(tmp_path: Path) -> None:
     )
 
 
+def test_the_best_policy(tmp_path: Path) -> None:
+    run = untrained_run(tmp_path / "run")
+    text = error(corral_command("evaluate", run, "--best"))
+    assert text.startswith(f"{run} has no best_policy.keras: ")
+    assert text.endswith("--set evaluation.episodes=10 tells it to")
+    balancing = cartpole_run(tmp_path / "balancing")
+    (balancing / "policy.keras").rename(run / "best_policy.keras")
+    done = corral_command("evaluate", run, "--best", "--episodes", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["policy"] == str(run / "best_policy.keras")
+    assert told["mean_return"] == pytest.approx(np.mean(returns_one_by_one(run / "best_policy.keras", 3, 0)))
+
+
 def test_a_policy_that_does_not_fit(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run")
     (run / "policy.keras").write_text("junk")

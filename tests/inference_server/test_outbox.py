@@ -95,3 +95,23 @@ def test_it_knows_where_every_step_is() -> None:
     assert outbox.steps == (10, 20, 70)
     outbox.accept(2)
     assert outbox.steps == (80, 20, 0)
+
+
+def test_another_learner_gets_nothing_of_what_the_one_before_was_to_get() -> None:
+    outbox = Outbox("block")
+    outbox.window = 9
+    outbox.renew(7)
+    outbox.put([columns(1, steps=3)], 3, [])
+    outbox.collect()
+    outbox.put([columns(2, steps=4)], 4, [[1.0, 4]])
+    outbox.renew(7)  # the same one
+    assert outbox.unaccepted_unrolls == 2
+
+    outbox.renew(8)
+    assert (outbox.unaccepted_unrolls, outbox.unaccepted(), outbox.collect()) == (0, [], None)
+    assert (outbox.shed_unrolls, outbox.shed_steps, outbox.shed_episodes) == (2, 7, 1)
+    outbox.put([columns(3, steps=5)], 5, [])
+    parcel = outbox.collect()
+    assert parcel is not None
+    assert (parcel.sequence, parcel.manifest.steps, outbox.first_sequence) == (2, 5, 2)
+    assert outbox.steps == (0, 7, 5)

@@ -56,3 +56,15 @@ def test_each_environment_explores_as_its_number_says() -> None:
 def test_an_agent_need_not_explore() -> None:
     slots = Slots(4, {})
     assert slots.explore[slots.take(2, 0)].shape == (2, 0)
+
+
+def test_where_all_begins_anew_other_noise_is_drawn_the_same_each_time() -> None:
+    keys = []
+    for versions in ((), (100,), (200,), (100, 200), (100,)):
+        slots = Slots(4, {}, seed=3)
+        for version in versions:
+            slots.begin_anew(version)
+        keys.append(tuple(slots.noise_key[slots.take(4, 0)].tolist()))
+    start, hundred, two_hundred, both, again = keys
+    assert len({start, hundred, two_hundred}) == 3
+    assert (both, again) == (two_hundred, hundred)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from corral.launch.evaluations import Evaluations
-from corral.launch.evaluator import NewestWeights
-from corral.launch.folder import EVALUATIONS
+from corral.launch.evaluations import Evaluations, best_evaluation
+from corral.launch.evaluator import BestPolicy, NewestWeights
+from corral.launch.folder import BEST_POLICY, EVALUATIONS
 from corral.protocol import TensorSpec
 
 FIGURES = {"policy_version": 7, "mean_return": 1234.56, "standard_error": 12.345, "episodes": 10}
@@ -50,3 +50,40 @@ def test_the_newest_weights_are_taken_once_and_are_copies() -> None:
     assert version == newest.version == 4
     assert weights["policy/kernel"].tolist() == [4.0, 8.0]
     assert newest.take() is None
+
+
+def test_the_policy_that_played_best_is_kept(tmp_path: Path) -> None:
+    import keras
+
+    from corral.agents import build_agent, weights_of
+    from corral.agents.settings import AgentSettings, NetworkSettings
+
+    settings = AgentSettings(network=NetworkSettings(hidden=()))
+    agent = build_agent(settings, {"observation": TensorSpec((1,), "float32")}, TensorSpec((), "int64", 0, 1))
+
+    def chooses(action: int) -> dict[str, np.ndarray]:
+        """Weights that always choose this action."""
+        weights = weights_of({name: agent.nets[name] for name in agent.published})
+        bias = next(name for name in weights if name.endswith("logits/bias"))
+        return {**weights, bias: np.eye(2, dtype=np.float32)[action] * 100}
+
+    def kept() -> int:
+        observation = {"observation": np.zeros((1, 1), np.float32)}
+        return int(np.asarray(keras.models.load_model(tmp_path / BEST_POLICY)(observation)["action"])[0])
+
+    best, log = BestPolicy(agent, tmp_path), Evaluations(tmp_path)
+    for mean_return, action, is_best in [(10.0, 1, True), (10.0, 0, False), (float("nan"), 0, False)]:
+        assert best.offer(mean_return, chooses(action)) is is_best
+        log.add({**FIGURES, "mean_return": mean_return, "kept": is_best})
+        assert kept() == 1
+    resumed = BestPolicy(agent, tmp_path)
+    assert not resumed.offer(9.0, chooses(0))
+    assert best_evaluation(tmp_path)["mean_return"] == 10.0
+    assert resumed.offer(11.0, chooses(0))
+    assert kept() == 0
+
+
+def test_without_evaluations_there_is_no_best(tmp_path: Path) -> None:
+    assert best_evaluation(tmp_path) == {}
+    Evaluations(tmp_path).add({**FIGURES, "kept": False})  # the disk was full
+    assert best_evaluation(tmp_path) == {}

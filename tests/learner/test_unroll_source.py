@@ -15,6 +15,7 @@ import pytest
 
 from corral.protocol import (
     ErrorCode,
+    Failure,
     Hello,
     MessageType,
     Report,
@@ -658,3 +659,21 @@ def test_a_message_of_many_parts_is_refused_like_any_other(source: UnrollSource,
     head, *leaves = server.parcel(1, 1)
     assert server.refusal(head, *leaves, *[b""] * 50_000).code == ErrorCode.SPEC
     assert server.deliver(1, 1) == 1
+
+
+def test_in_lockstep_one_server_delivers_and_with_our_weights_alone(address: str, stack: ExitStack) -> None:
+    stack.enter_context(UnrollSource(address, queue=6, epoch=lambda: 8))
+    server, other = (stack.enter_context(FakeServer(address, identity)) for identity in (1, 2))
+
+    def refusal(peer: FakeServer, epoch: int) -> str:
+        hello = Hello("server", epoch=epoch, observation=wire_parts())
+        header, frames = peer.ask(pack_control(MessageType.HELLO, peer.identity, 1, hello))
+        assert header.type == MessageType.ERROR
+        return body(Failure, frames).code
+
+    assert refusal(server, 7) == ErrorCode.NOT_READY
+    header, frames = server.ask(*server.parcel(1, 5))  # of a learner before: it is nobody's
+    assert (header.type, body(Failure, frames).code) == (MessageType.ERROR, ErrorCode.EXPIRED)
+    server.greet(first_sequence=2, epoch=8)
+    assert server.deliver(2, 6) == 2
+    assert refusal(other, 8) == ErrorCode.BUSY

@@ -54,6 +54,12 @@ def configure(intra_threads: int = 0, inter_threads: int = 0) -> None:
         torch.set_num_interop_threads(inter_threads)
 
 
+def repeat_bits() -> None:
+    """Gives the same results each time: no operation of several results, on one thread."""
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)
+
+
 class CompiledAct(ReplicaBase):
     """A replica of an agent's policy in PyTorch. Nothing is compiled: buckets are tried once, and called eagerly.
 

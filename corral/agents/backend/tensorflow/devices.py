@@ -7,6 +7,7 @@ import os
 import tensorflow as tf
 
 from corral.agents.backend.devices import for_replicas, for_training
+from corral.agents.backend.tensorflow.function import Function
 from corral.agents.settings import Count
 
 
@@ -44,6 +45,12 @@ def configure(intra_threads: int = 0, inter_threads: int = 0) -> None:
     """
     tf.config.threading.set_intra_op_parallelism_threads(intra_threads)
     tf.config.threading.set_inter_op_parallelism_threads(inter_threads)
+
+
+def repeat_bits() -> None:
+    """Gives the same results each time: no operation of several results, and no choice that hangs on time."""
+    tf.config.experimental.enable_op_determinism()
+    Function.chooses = False
 
 
 def _devices() -> tuple[list[str], list[str]]:
