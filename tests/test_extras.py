@@ -14,7 +14,7 @@ from tests.support.clean_venv import ROOT, CleanVenv, build_wheel
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-DEVELOPMENT = {"test", "dev"}
+DEVELOPMENT = {"test", "docs", "dev"}
 """Extras for working on Corral: `make install` is their test."""
 CARTPOLE = str(ROOT / "examples" / "cartpole.toml")
 SHORT_RUN = (
@@ -52,7 +52,10 @@ WITHOUT_KERAS = tuple(
 )  # fmt: skip
 WITHOUT_DASHBOARD = ((("dashboard", "127.0.0.1"), "dashboard"),)
 WITHOUT_RAY = ((("scale", "nobody", "--actors", "1"), "ray"),)
-WITHOUT_GAMES = ((("init", *PONG), "atari"), (("init", "HalfCheetah-v5"), "mujoco"))
+WITHOUT_GAMES = (
+    (("init", *PONG), "atari"), (("init", "HalfCheetah-v5"), "mujoco"), (("init", "envpool:Pong-v5"), "envpool"),
+    (("init", "dm_control/cartpole-balance-v0"), "dm_control"),
+)  # fmt: skip
 
 PROMISES = {
     "actor": Promise(
@@ -89,6 +92,16 @@ PROMISES = {
     "mujoco": Promise(
         ("mujoco",),
         ((("init", "HalfCheetah-v5"), 0),),
+        (*WITHOUT_KERAS, *WITHOUT_DASHBOARD, (("init", *PONG), "atari")),
+    ),
+    "envpool": Promise(
+        ("envpool",),
+        ((("init", "envpool:CartPole-v1"), 0),),
+        (*WITHOUT_KERAS, *WITHOUT_GAMES[:2]),
+    ),
+    "dm_control": Promise(
+        ("shimmy", "dm_env"),
+        ((("init", "dm_control/cartpole-balance-v0"), 0),),
         (*WITHOUT_KERAS, *WITHOUT_DASHBOARD, (("init", *PONG), "atari")),
     ),
     "players": Promise(
