@@ -1,7 +1,8 @@
 # Everything runs in .venv, which `make install` makes; nothing else is needed but Python 3.11+ and make.
 PYTHON ?= python3
-BIN := .venv/bin
-INSTALLED := .venv/.installed
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 
 .PHONY: help install run test test-long test-jax test-torch network soak chaos fuzz bench docs docs-serve lint clean
 
@@ -12,7 +13,7 @@ install: $(INSTALLED)  ## Make .venv with every extra
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Corral needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make install PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 

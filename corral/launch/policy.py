@@ -75,6 +75,10 @@ def load_model(path: Path, advice: str, complaint: str = "") -> keras.Model:
 
     import corral.agents.networks  # noqa: F401  (Corral's own layer classes register themselves too)
 
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise UserError(
+            f'{path} is no model that Keras saved: its name would end in .keras (model.save("policy.keras"))'
+        )
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
         raise UserError(f"{path} is no Keras file: it is damaged, or something else under that name")
     try:
