@@ -28,6 +28,7 @@ _EXTRAS = {
     "actor": ("gymnasium", "typer", "pydantic"),
     "server": ("tensorflow", "keras", "tensorboardX"),
     "jax": ("jax", "keras", "tensorboardX"),
+    "torch": ("torch", "keras"),
     "dashboard": ("nicegui",),
 }
 _LEAST_FREE_BYTES = 1 << 30
@@ -89,10 +90,10 @@ def python() -> Finding:
 def packages() -> Finding:
     """Which extras are there, and so which commands work."""
     there = [extra for extra, names in _EXTRAS.items() if all(map(find_spec, names))]
-    known = ("corral", "numpy", "pyzmq", "tensorflow", "jax", "keras", "gymnasium")
+    known = ("corral", "numpy", "pyzmq", "tensorflow", "jax", "torch", "keras", "gymnasium")
     found = versions()
     text = ", ".join(f"{name} {found[name]}" for name in known if name in found)
-    if "server" in there or "jax" in there:
+    if {"server", "jax", "torch"} & set(there):
         return Finding("packages", State.GOOD, text)
     advice = 'this can be an actor\'s machine; to train or serve: pip install "corral[server]"'
     return Finding("packages", State.POOR, text, advice)
