@@ -74,6 +74,12 @@ PROMISES = {
         (*WITHOUT_DASHBOARD, *WITHOUT_RAY, *WITHOUT_GAMES),
         (("KERAS_BACKEND", "jax"),),
     ),
+    "torch": Promise(
+        ("torch", "keras", "psutil"),
+        ((("serve", "--help"), 0),),  # tests/test_torch.py has it serve
+        (*WITHOUT_DASHBOARD, *WITHOUT_RAY, *WITHOUT_GAMES),
+        (("KERAS_BACKEND", "torch"),),
+    ),
     "dashboard": Promise(
         ("nicegui", "uvicorn"),
         ((("dashboard", "--help"), 0),),
