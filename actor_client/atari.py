@@ -16,8 +16,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector.utils import batch_space
 
-from actor_client.environments import registered, require
 from actor_client.groups import BadEnvironmentError
+from actor_client.registry import registered, require
 
 
 def make(

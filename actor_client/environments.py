@@ -7,15 +7,14 @@ import importlib.util
 import logging
 from typing import Any
 
-from actor_client.groups import (
-    BadEnvironmentError,
-    EnvironmentGroup,
-    SingleGroup,
-    VectorGroup,
-    row_spec,
-    taken_spec,
-)
-from actor_client.players import PlayersGroup, has_players, players_of
+from actor_client.envpool_vector import envpool_group, envpool_spaces, is_envpool
+from actor_client.groups import BadEnvironmentError, EnvironmentGroup, row_spec, taken_spec
+from actor_client.gymnasium_single import SingleGroup
+from actor_client.gymnasium_vector import VectorGroup
+from actor_client.pettingzoo_parallel import PlayersGroup
+from actor_client.pettingzoo_turns import TurnsGroup, takes_turns
+from actor_client.players import has_players, players_of
+from actor_client.registry import registered
 from actor_client.settings import EnvironmentSettings
 from corral.protocol import Spec, TensorSpec
 from corral.protocol.specs import mismatch
@@ -28,10 +27,12 @@ _VECTOR = "_vector"
 
 def spaces(settings: EnvironmentSettings) -> tuple[Spec, TensorSpec]:
     """What one environment gives and takes. Raises `BadEnvironmentError`."""
+    if is_envpool(settings.id):
+        return envpool_spaces(settings.id, settings.kwargs)
     environment = make_single(settings)
     try:
         if has_players(environment):
-            group = PlayersGroup([environment])
+            group = _players_group([environment], settings)
             return group.observation, group.action
         return row_spec(environment.observation_space), taken_spec(environment.action_space)
     finally:
@@ -40,6 +41,8 @@ def spaces(settings: EnvironmentSettings) -> tuple[Spec, TensorSpec]:
 
 def players(settings: EnvironmentSettings) -> tuple[str, ...]:
     """The players of one environment; none where it has not several. Raises `BadEnvironmentError`."""
+    if is_envpool(settings.id):
+        return ()
     environment = make_single(settings)
     try:
         return players_of(environment)
@@ -49,8 +52,14 @@ def players(settings: EnvironmentSettings) -> tuple[str, ...]:
 
 def make_group(settings: EnvironmentSettings, size: int) -> EnvironmentGroup:
     """`size` environments as `settings` names them. Raises `BadEnvironmentError`."""
+    if is_envpool(settings.id):
+        return _pool(settings, size)
     native = settings.vectorization == "native"
-    if native or (settings.vectorization == "auto" and _has_vector(settings)):
+    if native and settings.action_mask:
+        raise BadEnvironmentError(
+            'environment.action_mask is read from single environments: use vectorization = "auto"'
+        )
+    if native or (settings.vectorization == "auto" and not settings.action_mask and _has_vector(settings)):
         single = spaces(settings)
         try:
             return _native_group(settings, size, *single)
@@ -59,7 +68,20 @@ def make_group(settings: EnvironmentSettings, size: int) -> EnvironmentGroup:
                 raise
             log.warning("single environments are stepped, one after another: %s", error)
     singles = [make_single(settings) for _ in range(size)]
-    return PlayersGroup(singles) if has_players(singles[0]) else SingleGroup(singles)
+    return _players_group(singles, settings) if has_players(singles[0]) else SingleGroup(singles)
+
+
+def _players_group(environments: list[Any], settings: EnvironmentSettings) -> EnvironmentGroup:
+    """Environments of several players, by whichever of PettingZoo's APIs they have."""
+    kind = TurnsGroup if takes_turns(environments[0]) else PlayersGroup
+    return kind(environments, settings.action_mask)
+
+
+def _pool(settings: EnvironmentSettings, size: int) -> EnvironmentGroup:
+    """EnvPool's environments, which know no other way than together."""
+    if settings.action_mask:
+        raise BadEnvironmentError("environment.action_mask: EnvPool's environments have no masks")
+    return envpool_group(settings.id, settings.kwargs, size)
 
 
 def _native_group(
@@ -85,42 +107,6 @@ def _native_group(
         vector.close()
         raise
     return group
-
-
-def registered(name: str) -> str:
-    """The gymnasium id that `name` is, once gymnasium knows it.
-
-    A module named before it ("module:Id-v0") is imported, and registers it. So is ale_py, which no id of its own
-    names, for Atari games: "ALE/Pong-v5", and "Pong-v4" where nobody else has registered that.
-
-    Raises:
-      BadEnvironmentError: ale_py is needed, and not installed.
-      ImportError: the named module cannot be imported.
-    """
-    import gymnasium
-
-    module, _, identifier = name.rpartition(":")
-    if module and module != "ale_py":
-        importlib.import_module(module)
-        return identifier
-    if module or identifier.startswith("ALE/"):
-        require("ale_py", "atari", f"{name} is an Atari game")
-    else:
-        try:
-            gymnasium.spec(identifier)
-        except gymnasium.error.Error:
-            if importlib.util.find_spec("ale_py") is not None:
-                importlib.import_module("ale_py")
-    return identifier
-
-
-def require(module: str, extra: str, why: str) -> Any:
-    """Import a module that an extra of Corral's brings. Raises `BadEnvironmentError`, which names the extra."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        advice = f'pip install "corral[{extra}]"'
-        raise BadEnvironmentError(f"{why}, which needs {module}: {advice} ({error})") from error
 
 
 def _cannot(settings: EnvironmentSettings, error: Exception) -> BadEnvironmentError:
@@ -171,16 +157,35 @@ def _call(settings: EnvironmentSettings, function: Any, *arguments: Any) -> Any:
 
 
 def make_single(settings: EnvironmentSettings) -> Any:
-    """One environment, as gymnasium or the user's function makes it. Raises `BadEnvironmentError`."""
+    """One environment by gymnasium's API or, with several players, PettingZoo's. Raises `BadEnvironmentError`."""
+    if is_envpool(settings.id):
+        raise BadEnvironmentError(f"environment.id = {settings.id!r}: EnvPool has no single environments")
     function = _function(settings)
     if function is not None:
-        return _call(settings, function)
-    import gymnasium
+        environment = _called(settings, function)
+    else:
+        import gymnasium
 
-    try:
-        return gymnasium.make(registered(settings.id), **settings.kwargs)
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
-        raise _cannot(settings, error) from error
+        try:
+            environment = gymnasium.make(registered(settings.id), **settings.kwargs)
+        except (gymnasium.error.Error, ImportError, TypeError) as error:
+            raise _cannot(settings, error) from error
+    if settings.action_mask and not has_players(environment):
+        from actor_client.action_mask import MaskedEnvironment
+
+        return MaskedEnvironment(environment)
+    return environment
+
+
+def _called(settings: EnvironmentSettings, function: Any) -> Any:
+    """What the user's function makes or, where it yields, plays."""
+    from actor_client.dm_env_single import DmEnvironment, is_dm_env
+    from actor_client.plain_function import FunctionEnvironment, is_episode
+
+    if is_episode(function):
+        return _call(settings, lambda **kwargs: FunctionEnvironment(function, kwargs))
+    environment = _call(settings, function)
+    return DmEnvironment(environment) if is_dm_env(environment) else environment
 
 
 def _has_vector(settings: EnvironmentSettings) -> bool:

@@ -1,4 +1,4 @@
-"""Environments with several players, by PettingZoo's parallel API: each player of each environment is a row."""
+"""Players of environments by PettingZoo's APIs: which rows they have, who acts next, whose episode has ended."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from actor_client.actor_session import Rows
-from actor_client.groups import BadEnvironmentError, ending, first_rows, row_spec, taken_spec
+from actor_client.groups import BadEnvironmentError, ending, row_spec, taken_spec
+from actor_client.rows import Rows
 from actor_client.spaces import flatten
+from corral.protocol import ENDED, Spec
 from corral.protocol.specs import mismatch
-from corral.telemetry.tracer import span
 
 
 def has_players(environment: Any) -> bool:
@@ -24,109 +24,134 @@ def players_of(environment: Any) -> tuple[str, ...]:
     return tuple(map(str, environment.possible_agents)) if has_players(environment) else ()
 
 
-class PlayersGroup:
-    """Environments of several players each, stepped one after the other.
+class Roster:
+    """The players of environments of one kind: what they see and do, and which rows are theirs.
 
-    The rows of an environment's players follow each other, in the order of `players`: of environment `e`, player
-    `p` has the row `e * len(players) + p`. They are stepped together, and the episode of all ends at once.
-
-    Attributes:
-      players: their names, in the environment's order.
+    The rows of an environment's players follow each other, in the order of `agents`: of environment `e`, player `p`
+    has the row `e * len(agents) + p`.
 
     Args:
-      environments: what PettingZoo calls parallel: `possible_agents`, `observation_space(agent)`,
-        `action_space(agent)`, `reset(seed)` and `step(actions)`, with a dictionary of agents for everything.
+      environment: one of them, with `possible_agents`, `observation_space(agent)` and `action_space(agent)`.
+      action_mask: whether a player's info says which actions are allowed.
+
+    Attributes:
+      agents: in the environment's order.
+      observation, action: one row of what they see and do.
 
     Raises:
-      BadEnvironmentError: the players differ in what they see or do.
+      BadEnvironmentError: there are none, or they differ in what they see or do.
     """
 
-    def __init__(self, environments: list[Any]) -> None:
-        first = environments[0]
-        self._environments = environments
-        self.players = players_of(first)
-        self._agents = list(first.possible_agents)
-        if not self._agents:
+    def __init__(self, environment: Any, action_mask: bool) -> None:
+        self._masked = action_mask
+        self.agents = list(environment.possible_agents)
+        if not self.agents:
             raise BadEnvironmentError("the environment has no players: its possible_agents is empty")
-        self._space = first.observation_space(self._agents[0])
-        self.size = len(environments) * len(self._agents)
+        self._space = self._space_of(environment, self.agents[0])
         self.observation = row_spec(self._space)
-        self.action = taken_spec(first.action_space(self._agents[0]))
-        for agent in self._agents[1:]:
-            self._check_alike(first, agent)
+        self.action = taken_spec(environment.action_space(self.agents[0]))
+        for agent in self.agents[1:]:
+            self._check_alike(environment, agent)
 
-    @span("environment reset")
-    def reset(self, seeds: list[int] | None) -> Rows:
-        """Begin an episode everywhere; the first so many of the seeds count, one for each environment."""
-        observation = self._empty(self.size)
-        for index, environment in enumerate(self._environments):
-            start = index * len(self._agents)
-            value, _ = environment.reset(seed=seeds[index] if seeds else None)
-            self._put(observation, start, value)
-        return first_rows(observation, self.size)
+    def row(self, environment: int, agent: Any) -> int:
+        """The row of a player."""
+        return environment * len(self.agents) + self.agents.index(agent)
 
-    @span("environment step", lambda rows, *_: {"rows": len(rows.environment)}, work=True)
-    def step(self, environment: np.ndarray, action: np.ndarray) -> Rows:
-        """Step the environments whose players' rows `environment` names: all of an environment's, or none."""
-        count, players = len(environment), len(self._agents)
-        observation, final = self._empty(count), self._empty(count)
-        reward, flags = np.zeros(count, np.float32), np.zeros(count, np.uint16)
-        ended = 0
-        for row in range(0, count, players):
-            stepped = self._environments[int(environment[row]) // players]
-            acts = action[row : row + players]
-            chosen = {agent: _plain(act) for agent, act in zip(self._agents, acts, strict=True)}
-            value, rewards, terminations, truncations, _ = stepped.step(chosen)
-            reward[row : row + players] = [rewards[agent] for agent in self._agents]
-            if self._over(terminations, truncations):
-                self._put(final, ended, value)
-                ended += players
-                flags[row : row + players] = [
-                    ending(bool(terminations[agent]), bool(truncations[agent])) for agent in self._agents
-                ]
-                value, _ = stepped.reset()
-            self._put(observation, row, value)
-        return Rows(environment, reward, flags, observation, {name: leaf[:ended] for name, leaf in final.items()})
+    def leaves(self, observation: Any, info: Mapping[Any, Any], ends: bool = False) -> dict[str, np.ndarray]:
+        """The leaves of one player's observation; where its episode `ends`, it need not be told what is allowed."""
+        if self._masked:
+            from actor_client.action_mask import LEAF, masked
 
-    def close(self) -> None:
-        for environment in self._environments:
-            environment.close()
+            observation = masked(observation, {LEAF: np.ones(self._space[LEAF].shape), **info} if ends else info)
+        return flatten(self._space, observation)
 
-    def _over(self, terminations: Mapping[Any, Any], truncations: Mapping[Any, Any]) -> bool:
-        """Whether the episode has ended, for all players."""
-        over = [bool(terminations[agent] or truncations[agent]) for agent in self._agents]
-        if any(over) and not all(over):
-            gone = ", ".join(str(agent) for agent, is_over in zip(self._agents, over, strict=True) if is_over)
-            raise BadEnvironmentError(
-                f"the episode ended for {gone} and goes on for others: players must stay until all end. Wrap the "
-                "environment so that it keeps them"
-            )
-        return all(over)
+    def _space_of(self, environment: Any, agent: Any) -> Any:
+        space = environment.observation_space(agent)
+        if not self._masked:
+            return space
+        from actor_client.action_mask import masked_space
+
+        return masked_space(space, environment.action_space(agent))
 
     def _check_alike(self, environment: Any, agent: Any) -> None:
-        wrong = mismatch(self.observation, row_spec(environment.observation_space(agent)))
+        wrong = mismatch(self.observation, row_spec(self._space_of(environment, agent)))
         action = {"action": taken_spec(environment.action_space(agent))}
         wrong = wrong or mismatch({"action": self.action}, action, bounds=True)
         if wrong:
             raise BadEnvironmentError(
-                f"{self.players[0]} (here) and {agent} (there) see or do different things: {wrong}. Wrap the "
+                f"{self.agents[0]} (here) and {agent} (there) see or do different things: {wrong}. Wrap the "
                 "environment so that all players have the same spaces"
             )
 
-    def _empty(self, rows: int) -> dict[str, np.ndarray]:
-        return {name: leaf.zeros(rows) for name, leaf in self.observation.items()}
 
-    def _put(self, leaves: dict[str, np.ndarray], row: int, value: Mapping[Any, Any]) -> None:
-        missing = [str(agent) for agent in self._agents if agent not in value]
-        if missing:
-            raise BadEnvironmentError(
-                f"the environment gives no observation for {', '.join(missing)}: every player must be there from "
-                "an episode's start to its end"
-            )
-        for offset, agent in enumerate(self._agents):
-            for name, leaf in flatten(self._space, value[agent]).items():
-                leaves[name][row + offset] = leaf
+class Bench:
+    """The rows of a group's players: each is playing, or has ended and waits for its next episode.
+
+    A row that ends is shown with its player's first observation of the next episode, so it waits for that: until
+    then the player shows no row, and acts on nothing.
+
+    Args:
+      observation: one row of what players see.
+      size: rows of the group.
+    """
+
+    def __init__(self, observation: Spec, size: int) -> None:
+        self._size = size
+        self._observation = observation
+        self._final = {name: leaf.zeros(size) for name, leaf in observation.items()}
+        self._shown = {name: leaf.zeros(size) for name, leaf in observation.items()}
+        self.forget()
+
+    def forget(self) -> None:
+        """Nobody plays, and no episode has ended yet."""
+        self._playing = np.zeros(self._size, bool)
+        self._flags = np.zeros(self._size, np.uint16)
+        self._reward = np.zeros(self._size, np.float32)
+        self._turn = np.zeros(self._size, bool)
+
+    def plays(self, row: int) -> bool:
+        """Whether an episode of this row's is under way."""
+        return bool(self._playing[row])
+
+    def end(
+        self, row: int, reward: float, terminated: bool, truncated: bool, final: Mapping[str, np.ndarray]
+    ) -> None:
+        """The row's episode has ended."""
+        self._playing[row] = False
+        self._reward[row], self._flags[row] = reward, ending(terminated, truncated)
+        for name, leaf in final.items():
+            self._final[name][row] = leaf
+
+    def show(self, row: int, observation: Mapping[str, np.ndarray], reward: float = 0.0) -> None:
+        """The row is to act on an observation: of its episode or, where none is under way, the first of the next.
+
+        Args:
+          reward: of the step that led here, within an episode.
+        """
+        if self._playing[row]:
+            self._reward[row], self._flags[row] = reward, 0
+        elif not self._flags[row] & ENDED:
+            self._reward[row], self._flags[row] = 0.0, ending(False, False)
+        self._playing[row] = self._turn[row] = True
+        for name, leaf in observation.items():
+            self._shown[name][row] = leaf
+
+    def seen(self, row: int) -> dict[str, np.ndarray]:
+        """The observation that the row was shown last."""
+        return {name: leaf[row] for name, leaf in self._shown.items()}
+
+    def rows(self) -> Rows:
+        """The rows that were shown since this was asked last, in ascending order."""
+        index = np.flatnonzero(self._turn).astype(np.uint16)
+        flags, reward = self._flags[index], self._reward[index]
+        ended = index[(flags & ENDED) != 0]
+        observation = {name: leaf[index] for name, leaf in self._shown.items()}
+        final = {name: leaf[ended] for name, leaf in self._final.items()}
+        self._turn[:] = False
+        self._flags[index] = 0
+        return Rows(index, reward, flags, observation, final)
 
 
-def _plain(action: np.ndarray) -> Any:
+def plain(action: np.ndarray) -> Any:
+    """One action as environments take it: a number where it is one."""
     return action.item() if action.ndim == 0 else action

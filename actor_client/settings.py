@@ -18,13 +18,18 @@ class EnvironmentSettings:
     """Which environment every actor runs."""
 
     id: str
-    """A gymnasium id ("CartPole-v1", "my_package:Mine-v0"), or "my_package.my_module:function" that makes one."""
+    """A gymnasium id ("CartPole-v1", "my_package:Mine-v0"), EnvPool's ("envpool:Pong-v5"), or
+    "my_package.my_module:function", which makes an environment or, where it yields, plays an episode."""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments for the environment."""
     vectorization: Literal["auto", "native", "none"] = "auto"
     """"native" takes the environment's own vector form, "none" steps single environments one after another,
     "auto" takes the native form where there is one with the same spaces. Of "module:make" that is
     "module:make_vector", if there is one, a function of the number of environments and the same arguments."""
+
+    action_mask: bool = False
+    """Whether the environment says which actions are allowed, as info["action_mask"]: others are never chosen. An
+    observation that is a dictionary with "action_mask" in it needs no setting."""
 
     def __post_init__(self) -> None:
         if not self.id:

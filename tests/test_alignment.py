@@ -33,6 +33,23 @@ def test_every_step_is_stored_once_and_aligned(run: ScriptedRun) -> None:
     assert server.end() == 0
 
 
+@pytest.mark.long
+def test_every_interface_is_stored_once_and_aligned(tmp_path: Path) -> None:
+    """Players that die before their match ends, in one step and by turns; dm_env; a plain function."""
+    with ExitStack() as stack:
+        run = ScriptedRun(tmp_path, stack)
+        server = run.start_server()
+        run.publish()
+        until_serving(run.address)
+        for name in ("DyingMatch", "turns", "DmScript", "play"):
+            run.start_actor(f"API:{name}", environments=3)
+        run.see(2_000)
+        until(lambda: len(run.witness.followed) == 24 or run.see(500), what="every player and environment")
+        assert sorted(run.witness.numbers.values()) == list(range(24))
+        assert run.witness.steps == run.witness.steps_of_the_script()
+        assert server.end() == 0
+
+
 @pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.long)])
 def test_every_step_is_stored_once_and_aligned_by_two_replicas(
     run: ScriptedRun, monkeypatch: pytest.MonkeyPatch, backend: str

@@ -196,11 +196,17 @@ class ActionScale:
 
 
 def masked(logits: Tensor, observation: Tensors) -> Tensor:
-    """Logits, or values, of which the observation's mask has ruled some out."""
+    """Logits, or values, of which the observation's mask has ruled some out.
+
+    A mask that allows nothing, as games give to who has nothing to do any more, rules nothing out: the value of a
+    final observation must be a number.
+    """
     mask = observation.get(ACTION_MASK)
     if mask is None:
         return logits
-    return ops.where(ops.reshape(mask, logits.shape) != 0, logits, _RULED_OUT)
+    allowed = ops.cast(ops.reshape(mask, logits.shape), "bool")
+    allowed = ops.logical_or(allowed, ops.logical_not(ops.any(allowed, axis=-1, keepdims=True)))
+    return ops.where(allowed, logits, _RULED_OUT)
 
 
 def _tempered(logits: Tensor, temperature: Tensor | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 
 from actor_client.environments import make_group
 from actor_client.groups import EnvironmentGroup
+from actor_client.rows import Rows
 from actor_client.seeds import environment_seeds
 from actor_client.settings import EnvironmentSettings
 from corral.launch.interval import confidence_interval, standard_error
 from corral.launch.policy import Act
+from corral.protocol import ENDED
 
 MOST_ENVIRONMENTS = 32
 """Environments that are stepped together."""
@@ -77,11 +79,11 @@ def play_episodes(
     shares = shares_of(episodes)
     group = make_group(replace(settings, vectorization="none"), len(shares))
     try:
-        # An environment's players end together: each plays as many episodes.
+        # Each player of an environment plays as many episodes as the environment.
         players = group.size // len(shares)
         rows = [share for share in shares for _ in range(players)]
         counts = np.resize(np.array(counted), players * len(shares))
-        return _play(group, player(group.size), rows, start_seeds(seed, len(shares)), counts, on_step)
+        return _play(group, player(group.size), rows, start_seeds(seed, len(shares)), counts, players, on_step)
     finally:
         group.close()
 
@@ -104,26 +106,29 @@ def _play(
     shares: list[int],
     seeds: list[int],
     counts: np.ndarray,
+    players: int,
     on_step: Callable[[int, int], object],
 ) -> Episodes:
     rows = group.reset(seeds)
-    # All rows go to the model every time, those of environments that are done too: one size, compiled once.
-    observation = {name: leaf.copy() for name, leaf in rows.observation.items()}
+    # All rows go to the model every time, those that show nothing too: one size, compiled once.
+    observation = {name: leaf.zeros(group.size) for name, leaf in group.observation.items()}
     left, first = np.array(shares), np.ones(group.size, bool)
     earned, length = np.zeros(group.size), np.zeros(group.size, np.int64)
     returns: list[float] = []
     lengths: list[int] = []
     steps = 0
+    _keep(rows, observation, first)
     while left.any():
-        playing = np.flatnonzero(left).astype(np.uint16)
+        # An environment goes on for all of its players, until each has played its share.
+        goes_on = np.repeat(left.reshape(-1, players).any(axis=1), players)
+        playing = rows.environment[goes_on[rows.environment]]
         rows = group.step(playing, act(observation, first)[playing])
-        index = rows.environment
-        first[index] = rows.flags != 0
-        for name, leaf in rows.observation.items():
-            observation[name][index] = leaf
-        earned[index] += rows.reward
+        _keep(rows, observation, first)
+        ends = (rows.flags & ENDED) != 0
+        stepped = (left[rows.environment] > 0) & (ends | (rows.flags == 0))
+        index, ended = rows.environment[stepped], rows.environment[stepped & ends]
+        earned[index] += rows.reward[stepped]
         length[index] += 1
-        ended = index[rows.flags != 0]
         told = ended[counts[ended]]
         returns += earned[told].tolist()
         lengths += length[told].tolist()
@@ -132,3 +137,10 @@ def _play(
         steps += len(index)
         on_step(len(returns), steps)
     return Episodes(np.array(returns), np.array(lengths))
+
+
+def _keep(rows: Rows, observation: Mapping[str, np.ndarray], first: np.ndarray) -> None:
+    """What is to be acted on next."""
+    first[rows.environment] = rows.flags != 0
+    for name, leaf in rows.observation.items():
+        observation[name][rows.environment] = leaf

@@ -6,8 +6,6 @@ import inspect
 import re
 import subprocess
 import sys
-import tomllib
-from pathlib import Path
 from typing import Any
 
 import ale_py
@@ -15,16 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from actor_client.actor_session import Rows
 from actor_client.atari import make, make_vector
-from actor_client.environments import (
-    BadEnvironmentError,
-    EnvironmentGroup,
-    SingleGroup,
-    VectorGroup,
-    make_group,
-    spaces,
-)
+from actor_client.environments import make_group, spaces
+from actor_client.groups import BadEnvironmentError, EnvironmentGroup
+from actor_client.gymnasium_single import SingleGroup
+from actor_client.gymnasium_vector import VectorGroup
+from actor_client.rows import Rows
 from actor_client.settings import EnvironmentSettings
 from corral.protocol import ENDED, RowFlags
 from tests.support.command import ROOT
@@ -244,13 +238,3 @@ def test_the_page_lists_every_argument() -> None:
     assert listed == arguments
     vector = list(inspect.signature(make_vector).parameters.values())
     assert vector[1:] == list(inspect.signature(make).parameters.values()), "arguments are the same for both"
-
-
-def test_the_function_of_the_page_makes_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    (tmp_path / "my_module.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    tables = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)]
-    assert [table["environment"]["id"] for table in tables] == [MAKE, "my_module:make"]
-    for table in tables:
-        assert make_group(EnvironmentSettings(**table["environment"]), 1).size == 1

@@ -28,6 +28,18 @@ def table(**outputs: Any) -> keras.Model:
     return keras.Model({"row": row}, heads)
 
 
+def masked_table(**outputs: Any) -> keras.Model:
+    """A `table` that also takes an action mask, which it does not look at."""
+    row, width = keras.Input((), dtype="int32", name="row"), len(next(iter(outputs.values()))[0])
+    mask = keras.Input((width,), dtype="int8", name="action_mask")
+    return keras.Model({"row": row, "action_mask": mask}, table(**outputs)({"row": row}))
+
+
+def masked_spec(rows: int, actions: int) -> dict[str, TensorSpec]:
+    """The observation of a `masked_table`."""
+    return {**rows_spec(rows), "action_mask": TensorSpec((actions,), "int8", 0, 1)}
+
+
 def rows_spec(rows: int) -> dict[str, TensorSpec]:
     """The observation of a network with so many rows."""
     return {"row": TensorSpec((), "int32", 0, rows - 1)}

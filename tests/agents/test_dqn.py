@@ -121,6 +121,10 @@ def test_masked_actions_are_neither_chosen_nor_bootstrapped_from():
     unroll = unroll_of([1, 2], [0, 1], [1, 1], [FIRST, MID], action=([1, 0], "i8"))
     unroll.observation["action_mask"] = np.array([[[1, 1]], [[0, 1]]], "i1")
     assert np.asarray(losses_of(agent, unroll).priorities).tolist() == [1.0]
+    # Cut short at x_2, whose mask allows nothing any more: it is worth its best action, 9.
+    ends = unroll_of([1, 2], [0, 1], [1, 1], [FIRST, LAST], action=([1, 0], "i8"))
+    ends.observation["action_mask"] = np.array([[[1, 1]], [[0, 0]]], "i1")
+    assert np.asarray(losses_of(agent, ends).priorities).tolist() == [1 + 0.5 * 9 - 4]
 
 
 @pytest.mark.parametrize("action", [TensorSpec((1,), "float32", -1, 1), TensorSpec((2,), "int64", 0, 1)])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from corral.agents.policies import ActionScale, policy_for
+from corral.agents.policies import ActionScale, masked, policy_for
 from corral.protocol.specs import TensorSpec
 
 VECTOR = {"observation": TensorSpec((4,), "float32")}
@@ -62,6 +62,35 @@ def test_a_mask_rules_actions_out():
         assert drawn[0] in (1, 2)
         assert drawn[1] == 0
     np.testing.assert_allclose(distribution.entropy(), [np.log(2), 0], atol=1e-6)
+
+
+def test_probabilities_behind_a_mask_by_hand():
+    # Of 0.5, 0.25, 0.25 the first is ruled out: a half each. Of 0.5, 0.3, 0.2 the last: 5/8 and 3/8.
+    policy = policy_for(TensorSpec((), "int64", 0, 2), {**VECTOR, "action_mask": TensorSpec((3,), "bool")})
+    logits = np.log([[0.5, 0.25, 0.25], [0.5, 0.3, 0.2]])
+    mask = tensor([[0, 1, 1], [1, 1, 0]], "bool")
+    distribution = policy.distribution({"logits": tensor(logits)}, {"action_mask": mask})
+    np.testing.assert_allclose(distribution.log_prob(tensor([2, 0], "int32")), np.log([0.5, 5 / 8]), rtol=1e-5)
+    entropy = -(5 / 8 * np.log(5 / 8) + 3 / 8 * np.log(3 / 8))
+    np.testing.assert_allclose(distribution.entropy(), [np.log(2), entropy], rtol=1e-5)
+    assert np.asarray(distribution.mode()).tolist() == [1, 0]
+
+
+def test_each_of_several_choices_has_its_part_of_the_mask():
+    # Of 1/2, 1/4, 1/4 the first is ruled out, of 0.9 and 0.1 the first: 0.5 * 1.
+    policy = policy_for(TensorSpec((2,), "int64", (0.0, 0.0), (2.0, 1.0)), VECTOR)
+    logits = tensor(np.log([[0.5, 0.25, 0.25, 0.9, 0.1]]))
+    distribution = policy.distribution({"logits": logits}, {"action_mask": tensor([[0, 1, 1, 0, 1]], "int8")})
+    np.testing.assert_allclose(distribution.log_prob(tensor([[1, 1]], "int32")), [np.log(0.5)], rtol=1e-5)
+    np.testing.assert_allclose(distribution.entropy(), [np.log(2)], rtol=1e-5)
+
+
+def test_a_mask_that_allows_nothing_rules_nothing_out():
+    logits = tensor([[1, 2], [3, 4]])
+    got = masked(logits, {"action_mask": tensor([[0, 0], [0, 1]], "int8")})
+    assert np.asarray(got)[0].tolist() == [1, 2]
+    assert np.asarray(got)[1, 0] < -1e20
+    assert np.asarray(got)[1, 1] == 4
 
 
 def test_a_mask_of_another_size_is_refused():

@@ -9,7 +9,7 @@ from corral.agents.ppo import PPOAgent
 from corral.agents.settings import ActorCriticSettings, AgentSettings, PPOSettings
 from corral.protocol.specs import TensorSpec
 from corral.protocol.unrolls import StepType
-from tests.agents.tables import caller, losses_of, rows_spec, table, unroll_of
+from tests.agents.tables import caller, losses_of, masked_spec, masked_table, rows_spec, table, unroll_of
 
 FIRST, MID, LAST = StepType.FIRST, StepType.MID, StepType.LAST
 ACTION = TensorSpec((), "int64", 0, 1)
@@ -57,6 +57,22 @@ def test_losses_by_hand_with_one_ratio_beyond_each_bound():
     assert float(losses.metrics["value_loss"]) == pytest.approx(value, rel=1e-5)
     assert float(losses.metrics["clipped"]) == 1.0
     assert float(losses.groups["policy"]) == pytest.approx(policy + 0.5 * value - 0.1 * entropy, abs=1e-5)
+
+
+def test_ratios_and_entropy_are_those_behind_the_mask():
+    # pi is 1/2, 1/4, 1/4, and its first is ruled out: 1/2 of the second. mu gave it 0.4: the ratio is 1.25.
+    logits = np.log([[0.5, 0.25, 0.25]] * 2)
+    settings = AgentSettings(name="ppo", unroll_length=1, ppo=PPOSettings(normalize_advantages=False, clip=0.5))
+    network = masked_table(logits=logits, value=[0, 0])
+    agent = PPOAgent(settings, masked_spec(2, 3), TensorSpec((), "int64", 0, 2), network)
+    unroll = unroll_of(
+        [0, 1], [0, 0], [1, 1], [FIRST, MID], action=([1, 0], "i8"), log_prob=(np.log([0.4, 1.0]), "f4")
+    )
+    unroll.observation["action_mask"] = np.array([[[0, 1, 1]], [[1, 1, 1]]], "i1")
+    prepared = {"advantage": np.array([[2.0]], "f4"), "target": np.array([[0.0]], "f4")}
+    metrics = losses_of(agent, unroll, prepared=prepared).metrics
+    assert float(metrics["policy_loss"]) == pytest.approx(-2.5, rel=1e-5)
+    assert float(metrics["entropy"]) == pytest.approx(math.log(2), rel=1e-5)
 
 
 def test_the_join_of_two_episodes_counts_for_nothing():

@@ -124,6 +124,31 @@ def test_losses_by_hand():
     assert got["kl"] == pytest.approx(0.0, abs=1e-5)
 
 
+def test_a_masked_policy_acts_and_learns_by_the_same_probabilities():
+    # Three actions of 1/2, 1/4, 1/4 everywhere. At x_0 the first is ruled out: 1/2 each; at x_1 the last: 2/3, 1/3.
+    # x_2 is LAST, and its mask allows nothing. gamma 0.5, V = 1, 2, 9.
+    #   v_1 = 4, A_1 = 4 - 2 = 2;  v_0 = 3 + 0.5 * 4 = 5, A_0 = 5 - 1 = 4
+    logits = np.log([[0.5, 0.25, 0.25]] * 3)
+    settings = AgentSettings(unroll_length=2, discount=0.5)
+    network = tables.masked_table(logits=logits, value=[1, 2, 9])
+    agent = VTraceAgent(settings, tables.masked_spec(3, 3), TensorSpec((), "int64", 0, 2), network)
+    masks = np.array([[0, 1, 1], [1, 1, 0], [0, 0, 0]], "i1")
+    seen = {"row": np.array([0, 1], "i4"), "action_mask": masks[:2]}
+    ones = np.ones((2, 1), "f4")
+    for uniform, actions, probabilities in ((0.49, [1, 0], [1 / 2, 2 / 3]), (0.99, [2, 1], [1 / 2, 1 / 3])):
+        done, _ = agent.act(caller(agent.nets), seen, {}, np.zeros(2, bool), uniform * ones, ones)
+        assert np.asarray(done["action"]).tolist() == actions
+        np.testing.assert_allclose(done["log_prob"], np.log(probabilities), rtol=1e-5)
+    done = [1, 0, 0]
+    unroll = unroll_of([0, 1, 2], done, np.log([1 / 2, 2 / 3, 1]), [0, 3, 4], [1, 1, 0], [FIRST, MID, LAST])
+    unroll.observation["action_mask"] = masks[:, None]
+    got = losses_of(agent, unroll)
+    assert got["rho"] == pytest.approx(1.0, rel=1e-5)
+    assert got["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert got["policy_loss"] == pytest.approx(-(4 * math.log(1 / 2) + 2 * math.log(2 / 3)) / 2, rel=1e-5)
+    assert got["entropy"] == pytest.approx((math.log(2) + math.log(3) - 2 / 3 * math.log(2)) / 2, rel=1e-5)
+
+
 def test_a_truncated_end_bootstraps_its_own_value():
     # As above, but truncated: v_0 = 3 + 0.5 * V(x_1) = 53, A_0 = 52.
     agent = table_agent(np.zeros((4, 2)), [1, 100, 2, 4], discount=0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from corral.launch.evaluation import MOST_ENVIRONMENTS, play_episodes, shares_of
 from corral.launch.policy import Act, GreedyPolicy
 from tests.support.painted_environment import LONG, SHORT, PaintedEnvironment
 from tests.support.run_folder import PAINTED
+from tests.support.scripted_environment import episode_length, reward_of
 
 SETTINGS = EnvironmentSettings(PAINTED)
 
@@ -95,3 +96,45 @@ def test_a_policy_remembers_until_the_episode_ends() -> None:
 def test_figures_of_one_episode_leave_its_error_open() -> None:
     figures = play_episodes(SETTINGS, naming_the_door, 1, seed=0).figures()
     assert figures["std_return"] is figures["standard_error"] is figures["confidence_interval_95"] is None
+
+
+def greedy(action: int) -> Callable[[int], Act]:
+    return lambda rows: lambda observation, first: np.full(rows, action)
+
+
+@pytest.mark.parametrize("identifier", ["DyingMatch", "turns"])
+def test_players_whose_episodes_end_apart_play_as_many(identifier: str) -> None:
+    """Against the script: what two episodes of each player of thirty-two environments earn."""
+    settings = EnvironmentSettings(f"tests.support.scripted_apis:{identifier}")
+    whos: set[int] = set()
+
+    def watching(rows: int) -> Act:
+        def act(observation: Mapping[str, np.ndarray], first: np.ndarray) -> np.ndarray:
+            whos.update(observation["observation"][:, 0].tolist())
+            return np.zeros(rows, np.int64)
+
+        return act
+
+    played = play_episodes(settings, watching, 64, seed=0)
+    whos.discard(0)  # rows that nothing was shown of yet
+    assert len(whos) == 3 * len(shares_of(64))
+    lengths = [episode_length(who, episode) for who in whos for episode in range(64 // len(shares_of(64)))]
+    assert sorted(played.lengths.tolist()) == sorted(lengths)
+    returns = [
+        sum(reward_of(episode, step + 1) for step in range(episode_length(who, episode)))
+        for who in whos
+        for episode in range(64 // len(shares_of(64)))
+    ]
+    assert sorted(played.returns.tolist()) == sorted(returns)
+
+
+def test_a_pool_of_envpools_plays_each_share() -> None:
+    """CartPole earns 1 a step; a pool steps all of its environments, those that are done too."""
+    settings = EnvironmentSettings("envpool:CartPole-v1", {"max_episode_steps": 9})
+    played = play_episodes(settings, greedy(1), 40, seed=1)
+    assert len(played.returns) == 40
+    assert played.returns.tolist() == played.lengths.tolist()
+    assert played.lengths.max() <= 9
+    assert played.lengths.min() >= 8, "always pushed to one side, the pole falls after eight to ten steps"
+    again = play_episodes(settings, greedy(1), 40, seed=1)
+    assert again.lengths.tolist() == played.lengths.tolist()

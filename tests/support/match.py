@@ -60,12 +60,13 @@ class HighCard(RockPaperScissors):
         return seen, {"left": won, "right": -won}, *rest
 
 
-class Uneven(RockPaperScissors):
-    """One where the left player leaves early."""
+class Deserting(RockPaperScissors):
+    """One where the left player is gone after a step, and nobody says how its episode ended."""
 
     def step(self, actions: dict[str, int]) -> Any:
-        seen, rewards, terminations, truncations, infos = super().step(actions)
-        return seen, rewards, {**terminations, "left": True}, truncations, infos
+        told = super().step(actions)
+        self.agents = ["right"]
+        return told
 
 
 class Unlike(RockPaperScissors):
@@ -79,4 +80,5 @@ class Shrinking(RockPaperScissors):
     """One that forgets a player."""
 
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed)
         return {"left": 3}, {}

@@ -1,7 +1,8 @@
 """An actor process with scripted environments.
 
 `python -m tests.support.scripted_actor ADDRESS MODE COUNT RESEND_AFTER_S [PIPELINE [LEAVE_AFTER_S]]`, where MODE is
-SINGLE, a reset mode of gymnasium, or SLEEPY:SECONDS, and ADDRESS may be several with commas between.
+SINGLE, a reset mode of gymnasium, SLEEPY:SECONDS, or API:NAME for one of `tests.support.scripted_apis`, and ADDRESS
+may be several with commas between.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if __name__ == "__main__":
     elif mode.startswith("SLEEPY:"):
         sleep_s = float(mode.removeprefix("SLEEPY:"))
         environment = EnvironmentSettings("tests.support.sleepy_environment:make", kwargs={"sleep_s": sleep_s})
+    elif mode.startswith("API:"):
+        environment = EnvironmentSettings(f"tests.support.scripted_apis:{mode.removeprefix('API:')}")
     else:
         environment = EnvironmentSettings(f"{scripted}:Scripted-v0", kwargs={"mode": mode}, vectorization="native")
     actor = ActorSettings(
