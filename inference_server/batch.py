@@ -76,7 +76,7 @@ class Batch:
         return parts
 
     def keep(self, requests: Sequence[Request]) -> None:
-        """Leave out the rows of all other requests."""
+        """Leave out the rows of all other requests; those of these stand in their order."""
         self.take(self, requests)
 
     def take(self, other: Batch, requests: Sequence[Request]) -> None:

@@ -43,6 +43,11 @@ class Lockstep:
         """Whether nothing is stepped before another policy version acts."""
         return not self._open or self.broken
 
+    @property
+    def kept_steps(self) -> int:
+        """Environment steps in the unrolls that are kept back."""
+        return sum(columns.steps for columns in self._kept)
+
     def may_step(self, seats: int, sessions: int, waiting: int) -> bool:
         """Whether all environments can step now.
 
@@ -59,7 +64,7 @@ class Lockstep:
         if not self._open or sum(map(unrolls_in, self._kept)) < self._chunk:
             return []
         self._open = False
-        steps = sum(columns.steps for columns in self._kept)
+        steps = self.kept_steps
         kept = side_by_side([*self._kept])
         # Which steps are whose is not known column by column: the chunk counts them all, the rest none.
         rest = cut_columns(kept, self._chunk, unrolls_in(kept))
@@ -79,7 +84,7 @@ class Lockstep:
         begins = epoch != self._epoch or version % self._spacing == 0
         self._epoch, self._open = epoch, True
         if begins:
-            self.dropped_steps += sum(columns.steps for columns in self._kept)
+            self.dropped_steps += self.kept_steps
             self._kept.clear()
             self._stepped = self.broken = False
         return begins

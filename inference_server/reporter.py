@@ -131,7 +131,7 @@ class Reporter:
         return {
             "steps_accepted": steps.accepted,
             "steps_dropped": self._step.dropped_steps,
-            "steps_underway": self._assembler.open_steps + steps.waiting,
+            "steps_underway": self._step.open_steps + steps.waiting,
         }
 
     def _times(self) -> dict[str, float]:

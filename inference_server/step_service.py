@@ -268,6 +268,12 @@ class StepService(Service):
         self._left.clear()
 
     @property
+    def open_steps(self) -> int:
+        """Environment steps that are in no unroll yet, or in one that is kept back."""
+        kept_back = 0 if self._lockstep is None else self._lockstep.kept_steps
+        return kept_back if self._assembler is None else kept_back + self._assembler.open_steps
+
+    @property
     def dropped_steps(self) -> int:
         """Environment steps that are in no unroll for good."""
         if self._assembler is None:

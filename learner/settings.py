@@ -62,7 +62,7 @@ class LearnerSettings:
     """Training steps from one published policy version to the next."""
     checkpoint_every_s: float = 60.0
     """Seconds from one checkpoint to the next; one more is written at the end."""
-    checkpoint_every_versions: int = 100
+    checkpoint_every_versions: int = 500
     """Policy versions from one checkpoint to the next where `run.determinism` is on, in place of
     `checkpoint_every_s`; all environments are reset there."""
     keep_checkpoints: int = 3

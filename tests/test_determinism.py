@@ -96,7 +96,8 @@ def test_one_process_and_two_come_to_the_same_weights(place: Workplace) -> None:
 @pytest.mark.timeout(900)
 def test_a_thousand_updates_are_the_same_with_any_number_of_processes_and_after_a_resume(place: Workplace) -> None:
     thousand = 1_010 * STEPS_PER_VERSION
-    runs = Runs(place, **SMALL, **{"run.max_env_steps": str(thousand)})
+    settings = {"run.max_env_steps": str(thousand), "learner.checkpoint_every_versions": "200"}
+    runs = Runs(place, **SMALL, **settings)
 
     straight = runs.run("one", 1)
     assert straight["policy_version"] > 1_000
@@ -137,7 +138,7 @@ def test_whoever_is_killed_the_weights_are_the_same(place: Workplace) -> None:
 @pytest.mark.parametrize(
     ("example", "settings"),
     [
-        ("cartpole_ppo", {"run.max_env_steps": "30000"}),
+        ("cartpole_ppo", {"run.max_env_steps": "24000"}),
         ("cartpole_dqn", {"run.max_env_steps": "6000"}),
         ("memory_r2d2", {"run.max_env_steps": "6000"}),
         ("pendulum_sac", {"run.max_env_steps": "4000"}),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from corral.protocol import TensorSpec
-from inference_server.batch import BatchQueue, Request
+from inference_server.batch import Batch, BatchQueue, Request
 from inference_server.batcher import Batcher, Reason
 from inference_server.settings import BatchingSettings
 
@@ -71,3 +73,29 @@ def test_it_says_when_nothing_more_need_be_read() -> None:
     assert queue.full
     queue.recycle(queue.take())
     assert not queue.full
+
+
+def test_requests_can_change_places_with_all_that_is_theirs() -> None:
+    batch = Batch(8, {"x": TensorSpec((2,), "float32")})
+    batch.observation["x"][:6] = np.arange(6)[:, None]
+    batch.table["reward"][:6] = np.arange(6)
+    batch.slots[:6] = 10 + np.arange(6)
+    batch.final["x"][:3] = 100 + np.arange(3)[:, None]
+    first, second, third = (
+        Request(None, name, 1, start, stop, 0.0, finals)
+        for name, start, stop, finals in ((b"a", 0, 1, 1), (b"b", 1, 4, 2), (b"c", 4, 6, 0))
+    )
+    batch.requests, batch.rows, batch.finals = [first, second, third], 6, 3
+
+    batch.keep([third, first, second])
+    assert [(each.routing, each.start, each.stop) for each in batch.requests] == [
+        (b"c", 0, 2),
+        (b"a", 2, 3),
+        (b"b", 3, 6),
+    ]
+    assert batch.observation["x"][:6, 0].tolist() == [4, 5, 0, 1, 2, 3]
+    assert batch.table["reward"][:6].tolist() == [4, 5, 0, 1, 2, 3]
+    assert batch.slots[:6].tolist() == [14, 15, 10, 11, 12, 13]
+    assert batch.final["x"][:3, 0].tolist() == [100, 101, 102]
+    batch.keep([batch.requests[2], batch.requests[1]])
+    assert batch.final["x"][:3, 0].tolist() == [101, 102, 100]
