@@ -47,11 +47,8 @@ def place() -> Iterator[Workplace]:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["vtrace", "dqn"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "name"), [*((kind, "vtrace") for kind in KINDS), ("turns, masked", "dqn")])
 def test_it_trains_and_is_evaluated(place: Workplace, kind: str, name: str) -> None:
-    if name == "dqn" and kind == "dm_control":
-        name = "sac"
     (place.folder / "my_episode.py").write_text(EPISODE)
     (place.folder / "experiment.toml").write_text(
         f"""
