@@ -1,9 +1,10 @@
 # Everything runs in .venv, which `make install` makes; nothing else is needed but Python 3.11+ and make.
 PYTHON ?= python3
-BIN := .venv/bin
-INSTALLED := .venv/.installed
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run test test-long network soak chaos fuzz bench docs docs-serve lint clean
+.PHONY: help install run test test-long test-jax test-torch network soak chaos fuzz bench docs docs-serve lint clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -12,7 +13,7 @@ install: $(INSTALLED)  ## Make .venv with every extra
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Corral needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make install PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -24,6 +25,18 @@ test: $(INSTALLED)  ## Run the tests, but for those that take minutes
 
 test-long: $(INSTALLED)  ## Run the others: containers, test hosts, JAX, clean installs, every example
 	$(BIN)/python -m pytest -m long
+
+test-jax: $(INSTALLED)  ## Run what `make test` runs, every process on JAX
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -m "not long"
+
+TORCH := .venv-torch/bin
+test-torch: $(INSTALLED) .venv-torch/.installed  ## Serve on PyTorch, from a .venv-torch without TensorFlow (1.2 GB)
+	REQUIRE_TORCH=1 $(BIN)/python -m pytest -m long tests/agents/backend/test_torch.py tests/test_torch.py
+
+.venv-torch/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-torch
+	$(TORCH)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[torch]' pytest pytest-timeout hypothesis
+	@touch $@
 
 STEPS ?= 1000000
 network: $(INSTALLED)  ## Count STEPS=1000000 steps, each exactly once, over a bad network (SEED=1 repeats one)
@@ -56,5 +69,5 @@ lint: $(INSTALLED)  ## Style and types
 	$(BIN)/mypy
 
 clean:  ## Remove .venv and caches (runs/ is kept)
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis site build/doctrees
+	rm -rf .venv .venv-torch .pytest_cache .mypy_cache .ruff_cache .hypothesis site build/doctrees
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

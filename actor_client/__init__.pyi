@@ -1,9 +1,9 @@
 from actor_client.actor_session import ActorSession as ActorSession
-from actor_client.actor_session import Rows as Rows
 from actor_client.actor_session import SessionLostError as SessionLostError
 from actor_client.line import UnansweredError as UnansweredError
 from actor_client.line import wait as wait
 from actor_client.policy_client import PolicyClient as PolicyClient
+from actor_client.rows import Rows as Rows
 from actor_client.runner import run_actor as run_actor
 from actor_client.settings import ActorSettings as ActorSettings
 from actor_client.settings import EnvironmentSettings as EnvironmentSettings

@@ -6,9 +6,8 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import numpy as np
 import zmq
@@ -17,11 +16,10 @@ from actor_client.answers import unpack_answer
 from actor_client.greeting import RETRY_S, Greeting
 from actor_client.heartbeat import Heartbeat
 from actor_client.line import Line, UnansweredError, wait
+from actor_client.rows import Rows, step_frames
 from actor_client.scout import OneServer, Servers
 from actor_client.settings import ActorSettings
 from corral.protocol import (
-    ENDED,
-    ROW,
     ErrorCode,
     Hello,
     MessageType,
@@ -36,7 +34,6 @@ from corral.protocol import (
 )
 from corral.protocol.keys import Caller
 from corral.protocol.limits import MAX_HOST
-from corral.protocol.tensors import check_rows, to_frame
 
 log = logging.getLogger(__name__)
 
@@ -50,26 +47,6 @@ LINGER_MS = 200
 
 class SessionLostError(Exception):
     """The server no longer knows the session: join again, and reset every environment."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What an actor sends in one STEP.
-
-    Attributes:
-      environment: uint16 `[n]`, ascending: which environments the rows are of.
-      reward: float32 `[n]`: of the step that led to the row; 0 where there was none.
-      flags: uint16 `[n]`: `RowFlags`.
-      observation: leaf -> `[n, ...]`: what to act on.
-      final: leaf -> `[m, ...]`: the final observations of the `m` rows whose flags say that an episode ended,
-        in their order.
-    """
-
-    environment: np.ndarray
-    reward: np.ndarray
-    flags: np.ndarray
-    observation: Mapping[str, np.ndarray]
-    final: Mapping[str, np.ndarray]
 
 
 class ActorSession:
@@ -225,7 +202,8 @@ class ActorSession:
 
     def send(self, rows: Rows) -> None:
         """Send rows to act on; those before must have been answered. Raises `ProtocolError` for other spaces."""
-        frames = self._frames(rows)
+        frames = step_frames(rows, self._observation, self._token, self._sequence + 1)
+        self._sequence += 1
         self._line.send(frames, self._token, self._sequence)
 
     def receive(self) -> np.ndarray | None:
@@ -311,19 +289,6 @@ class ActorSession:
         if self._token:
             self._line.tell(pack_header(MessageType.BYE, self._token, 0))
         self._line.close(LINGER_MS)
-
-    def _frames(self, rows: Rows) -> list[bytes | memoryview]:
-        count = check_rows(rows.observation, self._observation)
-        table = np.empty(count, ROW)
-        table["reward"], table["environment"], table["flags"] = rows.reward, rows.environment, rows.flags
-        ended = int(np.count_nonzero(rows.flags & ENDED))
-        self._sequence += 1
-        head = pack_header(MessageType.STEP, self._token, self._sequence, count, ended)
-        frames = [head + table.tobytes(), *(to_frame(leaf) for leaf in rows.observation.values())]
-        if ended:
-            check_rows(rows.final, self._observation)
-            frames += [to_frame(leaf) for leaf in rows.final.values()]
-        return frames
 
     def _keep_alive(self, lease_s: float) -> None:
         self._stop_heartbeat()

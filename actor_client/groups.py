@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from actor_client.actor_session import Rows
+from actor_client.rows import Rows
 from actor_client.spaces import action_spec, observation_spec
 from corral.protocol import RowFlags, Spec, TensorSpec
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from actor_client.actor_session import Rows
 from actor_client.groups import BadEnvironmentError, first_rows, row_spec, taken_spec
+from actor_client.rows import Rows
 from actor_client.spaces import flatten
 from corral.protocol import RowFlags
 from corral.telemetry.tracer import span

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from actor_client.actor_session import ActorSession, Rows, SessionLostError
+from actor_client.actor_session import ActorSession, SessionLostError
+from actor_client.rows import Rows
 from corral.protocol import ENDED
 
 

@@ -6,9 +6,10 @@ import logging
 
 import numpy as np
 
-from actor_client.actor_session import ActorSession, Rows, SessionLostError
+from actor_client.actor_session import ActorSession, SessionLostError
 from actor_client.groups import EnvironmentGroup
 from actor_client.joint_session import JointSession
+from actor_client.rows import Rows
 from actor_client.seeds import environment_seeds
 from actor_client.timesheet import Timesheet
 from actor_client.watchdog import Watchdog

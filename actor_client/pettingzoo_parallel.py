@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from actor_client.actor_session import Rows
 from actor_client.groups import BadEnvironmentError
 from actor_client.players import Bench, Roster, plain, players_of
+from actor_client.rows import Rows
 from corral.telemetry.tracer import span
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from actor_client.actor_session import Rows
 from actor_client.players import Bench, Roster, plain, players_of
+from actor_client.rows import Rows
 from corral.telemetry.tracer import span
 
 

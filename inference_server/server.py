@@ -474,16 +474,21 @@ class InferenceServer:
         # Nobody can show a sign of life by stepping while the learner makes everyone wait, and nobody's was seen
         # while this process itself was stopped.
         stopped = away_s > self._settings.lease_s / 2
-        # In lockstep all wait for all, however long.
-        if stopped or self._step.blocked or self._lockstep is not None:
+        if stopped or self._step.blocked:
             for session in self._sessions:
-                if stopped or session.waiting or self._lockstep is not None:
+                if stopped or session.waiting:
                     self._sessions.touch(session)
         for session in self._sessions.expired():
-            self._complaints.say(
-                logging.WARNING, "an actor fell silent: its %d environments are free", len(session.slots)
-            )
-            self._step.forget(session)
+            if self._lockstep is None:
+                text = "an actor fell silent: its %d environments are free"
+                self._complaints.say(logging.WARNING, text, len(session.slots))
+                self._step.forget(session)
+            else:
+                text = (
+                    "the actor with environments from %d on is silent, and all others wait for it (run.determinism)"
+                )
+                self._complaints.say(logging.WARNING, text, session.first_environment)
+                self._sessions.touch(session)  # to be told once in each lease
 
 
 def _expired() -> ProtocolError:

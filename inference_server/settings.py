@@ -10,6 +10,8 @@ from corral.agents.settings import Precision, check_count, check_memory
 
 WAITING_BATCHES = 4
 """Full batches of INFER that wait unless it is said otherwise: they keep the model busy, and nobody for long."""
+LARGE_BATCH_BYTES = 32 << 20
+"""Bytes of observations in one batch from which on more rows gain nothing and take memory many times as large."""
 MOST_DRAIN_S = 60.0
 """Longest `server.drain_s`: whoever started the server has to wait for it."""
 
@@ -52,6 +54,13 @@ class BatchingSettings:
             return self.buckets
         powers = [1 << n for n in range(self.max_size.bit_length()) if 1 << n < self.max_size]
         return (*powers, self.max_size)
+
+
+def size_for(row_bytes: int) -> int:
+    """The `max_size` for rows of so many bytes where nobody chose one: fewer than by default where they are large,
+    such as images, for every batch size is compiled and tried on arrays of its size."""
+    most = max(1, LARGE_BATCH_BYTES // max(1, row_bytes))
+    return min(BatchingSettings.max_size, 1 << most.bit_length() - 1)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import zmq
 
 from corral.protocol import (
@@ -24,28 +22,23 @@ from corral.protocol import (
     ProtocolError,
     Report,
     Spec,
-    StepType,
     Unroll,
     UnrollManifest,
     Welcome,
-    mismatch,
     pack_control,
     pack_header,
-    spec_from_wire,
     unpack_control,
 )
 from corral.protocol.limits import MAX_COUNT
-from corral.protocol.tensors import from_frame
-from corral.protocol.unrolls import TIME_SPEC, Leaves, cut_columns, side_by_side, to_unroll, unrolls_in
+from corral.protocol.unrolls import Leaves, cut_columns, side_by_side, to_unroll, unrolls_in
 from corral.telemetry.tracer import span
 from learner.listener import MAX_SERVERS, Listener, check_server
+from learner.unroll_form import UnrollForm, check_manifest
 
 log = logging.getLogger(__name__)
 
 REMEMBERED = 1024
 """Servers whose cursors a checkpoint holds: every restart of a server is a new one."""
-MAX_STEPS = 1 << 40
-"""Most environment steps that one parcel can stand for: years of them."""
 
 
 class Account(NamedTuple):
@@ -157,8 +150,7 @@ class UnrollSource(Listener):
         self._queue = queue
         self._report = report
         self._obey = obey
-        self._parts = expect
-        self._length = length
+        self._form = UnrollForm(expect, length)
         self._epoch = epoch
         self._servers: dict[int, _Server] = {}
         self._resumed = accounts is not None
@@ -229,16 +221,9 @@ class UnrollSource(Listener):
         Raises:
           ValueError: they are of another shape than those that come in now.
         """
-        ordered = {}
-        for part, expected in (self._parts or {}).items():
-            for name, leaf in expected.items():
-                shape = leaves[name].shape if name in leaves else ()
-                leading = 2 if part == "time" else 1
-                if shape[leading:] != leaf.shape or (part == "time" and shape[:1] != (self._length + 1,)):
-                    raise ValueError(f"{name} is {list(shape)}, which fits no unroll of this experiment")
-                ordered[name] = leaves[name]  # agents take leaves by their place, and a file has its own order
+        ordered = self._form.ordered(leaves)
         with self._changed:
-            self._ready.appendleft(ordered or leaves)
+            self._ready.appendleft(ordered)
             self._ready_unrolls += unrolls_in(leaves)
             self._changed.notify_all()
 
@@ -285,7 +270,7 @@ class UnrollSource(Listener):
 
     def _on_hello(self, routing: bytes, header: Header, hello: Hello) -> None:
         check_server(hello)
-        self._check_parts(hello.observation)
+        self._form.take(hello.observation)
         server = self._servers.get(header.session)
         self._check_turn(hello, known=server is not None)
         if server is None:
@@ -305,8 +290,8 @@ class UnrollSource(Listener):
         if self._servers and not known:
             raise ProtocolError(
                 ErrorCode.BUSY,
-                "another server has delivered here, and what that one had begun is lost (run.determinism): start "
-                "the learner again, which goes on from its last checkpoint",
+                "another server came before, and what that one has begun is lost (run.determinism): start the "
+                "learner again, which goes on from its last checkpoint",
             )
         if hello.epoch != self._epoch():
             raise ProtocolError(
@@ -352,27 +337,9 @@ class UnrollSource(Listener):
             if len(self._gone) > REMEMBERED:
                 del self._gone[next(iter(self._gone))]
 
-    def _check_parts(self, wire: dict[str, Any]) -> None:
-        if wire.keys() != {"time", "state", "length"} or type(wire["length"]) is not int or wire["length"] < 1:
-            raise ProtocolError(
-                ErrorCode.MALFORMED, "a server says the time, state and length (1 or more) of its unrolls"
-            )
-        parts: dict[str, Spec] = {part: spec_from_wire(wire[part]) for part in ("time", "state")}
-        for part, ours in (self._parts or parts).items():
-            wrong = mismatch(ours, parts[part])
-            if wrong:
-                raise ProtocolError(ErrorCode.SPEC, f"unrolls differ (here: the learner): {wrong}")
-        if self._length not in (0, wire["length"]):
-            raise ProtocolError(
-                ErrorCode.SPEC, f"unrolls have {self._length} transitions here and {wire['length']} there"
-            )
-        _check_names(parts)
-        # Only what fits in every way is what the servers that follow are measured by.
-        self._parts, self._length = self._parts or parts, wire["length"]
-
     def _on_unrolls(self, routing: bytes, header: Header, head: bytes, frames: list[zmq.Frame]) -> None:
         server = self._servers.get(header.session)
-        if server is None or self._parts is None:
+        if server is None:
             raise ProtocolError(ErrorCode.EXPIRED, "no such server here: say HELLO again")
         server.routing = routing
         if header.sequence <= server.account.cursor:
@@ -390,17 +357,8 @@ class UnrollSource(Listener):
             # the queue holds, from all servers together. The rest will be sent again, too.
             return
         manifest = unpack_control(UnrollManifest, head)
-        if any(len(episode) != 2 or not all(map(math.isfinite, episode)) for episode in manifest.episodes):
-            raise ProtocolError(ErrorCode.MALFORMED, "an episode is [return, length], both finite")
-        counts = (manifest.steps, manifest.held)
-        if not all(0 <= count <= MAX_STEPS for count in counts) or not 0 <= manifest.held_before <= MAX_COUNT:
-            raise ProtocolError(
-                ErrorCode.MALFORMED,
-                f"{manifest.steps} steps were completed, {manifest.held} held: 0 to {MAX_STEPS} can be; or "
-                f"{manifest.held_before} before: 0 to {MAX_COUNT}",
-            )
-        leaves = self._leaves(manifest.unrolls, frames)
-        _check_values(leaves)
+        check_manifest(manifest)
+        leaves = self._form.leaves(manifest.unrolls, frames)
         server.pending[header.sequence] = (manifest, leaves)
         server.pending_unrolls += manifest.unrolls
         server.delivered = True
@@ -408,17 +366,6 @@ class UnrollSource(Listener):
     def _gapped_unrolls(self) -> int:
         """Unrolls that wait behind gaps: nobody knows whether these will ever be closed."""
         return sum(server.pending_unrolls for server in self._servers.values() if not server.has_next)
-
-    def _leaves(self, unrolls: int, frames: list[zmq.Frame]) -> Leaves:
-        assert self._parts is not None
-        leading = {"time": (self._length + 1, unrolls), "state": (unrolls,)}
-        names = [(part, name, leaf) for part, leaves in self._parts.items() for name, leaf in leaves.items()]
-        if unrolls < 1 or len(frames) != len(names):
-            raise ProtocolError(ErrorCode.SPEC, f"{len(names)} tensors make an unroll; got {len(frames)} frames")
-        return {
-            name: from_frame(frame.buffer, leaf, *leading[part], name=name)
-            for frame, (part, name, leaf) in zip(frames, names, strict=True)
-        }
 
     def _work(self) -> None:
         """Move what fits from the servers' lines into the queue, and tell the servers."""
@@ -464,23 +411,3 @@ class UnrollSource(Listener):
 
     def _acknowledge(self, identity: int, server: _Server) -> None:
         self._send(server.routing, [pack_header(MessageType.ACCEPTED, identity, server.account.cursor)])
-
-
-def _check_values(leaves: Leaves) -> None:
-    """Raises `ProtocolError` (MALFORMED) for what no step can have earned, or be."""
-    if not np.isfinite(leaves["reward"]).all():
-        raise ProtocolError(ErrorCode.MALFORMED, "a reward is not finite")
-    discount = leaves["discount"]
-    if not ((discount >= 0) & (discount <= 1)).all():
-        raise ProtocolError(ErrorCode.MALFORMED, "a discount is 0 to 1")
-    if (leaves["step_type"] > StepType.LAST).any():
-        raise ProtocolError(ErrorCode.MALFORMED, f"a step type is 0 to {int(StepType.LAST)}")
-
-
-def _check_names(parts: dict[str, Spec]) -> None:
-    """Raises `ProtocolError` (SPEC) for parts whose leaves an `Unroll` has no place for."""
-    time = {name: leaf for name, leaf in parts["time"].items() if not name.startswith(("observation/", "output/"))}
-    if wrong := mismatch(TIME_SPEC, time):
-        raise ProtocolError(ErrorCode.SPEC, f"beside observations and outputs, {wrong}")
-    if strange := [name for name in parts["state"] if not name.startswith("state/")]:
-        raise ProtocolError(ErrorCode.SPEC, f'the leaves of the state begin with "state/", not {strange}')

@@ -77,7 +77,9 @@ def test_one_process_and_two_come_to_the_same_weights(place: Workplace) -> None:
     summaries: dict[int, dict[str, Any]] = {}
 
     def run(processes: int) -> None:
-        summaries[processes] = runs.run(f"of-{processes}", processes, learner__checkpoint_every_versions=12)
+        summaries[processes] = runs.run(
+            f"of-{processes}", processes, learner__checkpoint_every_versions=12, actor__pipeline=processes
+        )
 
     threads = [Thread(target=run, args=(processes,)) for processes in (1, 2)]
     for thread in threads:

@@ -21,7 +21,7 @@ CUT_SHORT = {
     "run.max_env_steps": 1200,
     "actor.processes": 1,
     # Little is gathered ahead of training, so that there is some before the end.
-    "learner.batch_unrolls": 16,
+    "learner.batch_unrolls": 8,
     "learner.queue_batches": 1,
     "learner.replay.min_size": 200,
     "learner.replay.slack": 16,

@@ -14,6 +14,10 @@ from corral.protocol.specs import TensorSpec
 _NET = "model"
 
 
+class OpenSizeError(ValueError):
+    """A model takes rows of any size, and nobody said of which: the text has its input and the shape."""
+
+
 class ModelAgent(AgentBase):
     """A model served as it is: rows in, outputs out; it learns nothing and keeps no state.
 
@@ -21,23 +25,32 @@ class ModelAgent(AgentBase):
     Outputs are named as the model's dictionary names them; a single tensor is "output", and those of a
     list are called after the layers that made them, or "output_0", "output_1", ... where such names repeat.
 
+    Args:
+      length: of whatever the model leaves open behind the batch: tokens of a sequence, or pixels of an image's
+        sides. 0: nothing is open.
+
     Raises:
-      ValueError: the model's inputs are not known yet, or a size behind the batch is not fixed.
+      OpenSizeError: a size behind the batch is open, and no length is given for it.
+      ValueError: the model's inputs are not known yet, or its outputs depend on more than that.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, length: int = 0) -> None:
         if not getattr(model, "inputs", None):
             raise ValueError(f"model {model.name!r} has no known inputs: call it once, or build it, before saving")
         names = ["observation"] if len(model.inputs) == 1 else [tensor.name for tensor in model.inputs]
-        observation = {name: _row(name, tensor) for name, tensor in zip(names, model.inputs, strict=True)}
+        observation = {name: _row(name, tensor, length) for name, tensor in zip(names, model.inputs, strict=True)}
         self.nets: Mapping[str, keras.Model] = {_NET: model}
         self.published = (_NET,)
         self.groups: Mapping[str, Group] = {}
-        outputs = _named(model, model(feed(model, dict(zip(names, model.inputs, strict=True)))))
+        rows = {
+            name: keras.KerasTensor((None, *leaf.shape), leaf.dtype, name=name)
+            for name, leaf in observation.items()
+        }
+        outputs = _named(model, model(feed(model, rows)))
         self.spec = AgentSpec(
             observation=observation,
             action=None,
-            outputs={name: _row(name, tensor) for name, tensor in outputs.items()},
+            outputs={name: _row(name, tensor, 0) for name, tensor in outputs.items()},
         )
 
     def act(
@@ -72,12 +85,14 @@ def _named(model: keras.Model, outputs: Any) -> Tensors:
     return {"output": outputs}
 
 
-def _row(name: str, tensor: Tensor) -> TensorSpec:
-    """One row of a symbolic tensor."""
+def _row(name: str, tensor: Tensor, length: int) -> TensorSpec:
+    """One row of a symbolic tensor; what is open has `length`, where that is no 0."""
     batch, *sizes = tensor.shape
     if batch is not None:
         raise ValueError(f"{name!r} has a fixed batch of {batch}: a served model takes batches of any size")
-    if None in sizes:
+    if None in sizes and not length:
         shape = ["batch", *("unknown" if size is None else size for size in sizes)]
-        raise ValueError(f"{name!r} has shape {shape}: a served model has fixed sizes behind the batch")
-    return TensorSpec(tuple(sizes), keras.backend.standardize_dtype(tensor.dtype))
+        raise OpenSizeError(f"{name!r} has shape {shape}: a served model has fixed sizes behind the batch")
+    return TensorSpec(
+        tuple(length if size is None else size for size in sizes), keras.backend.standardize_dtype(tensor.dtype)
+    )

@@ -174,23 +174,35 @@ class Clients:
 class Checker:
     """Knows what each client's observation becomes under each of the pushed policies, which take turns.
 
+    An answer to a STEP holds nothing but an action, drawn by chance, which either policy may give: of it the form
+    is looked at, and that no client sees a version go back.
+
     Args:
       outputs: leaf -> spec of an answer's row.
-      expected: leaf -> `[policies, clients, rows, ...]`; policy `v % policies` is that of version `v`.
+      expected: leaf -> `[policies, clients, rows, ...]`; policy `v % policies` is that of version `v`. Leaves that
+        answers do not hold are left out.
+      clients: how many there are.
     """
 
-    def __init__(self, outputs: Spec, expected: dict[str, np.ndarray]) -> None:
+    def __init__(self, outputs: Spec, expected: dict[str, np.ndarray], clients: int) -> None:
         self._outputs = outputs
-        self._expected = expected
+        self._expected = {name: values for name, values in expected.items() if name in outputs}
+        self._latest = [0] * clients
 
     def version(self, frame: bytes) -> int:
         """The policy version of an answer."""
         return int.from_bytes(frame[24:32], "little")
 
     def holds(self, client: int, frame: bytes) -> bool:
-        """Whether an answer is that of one policy, and of the one that it names."""
+        """Whether an answer is that of one policy, of the one that it names, and that of no earlier one than the
+        client's last.
+
+        Raises:
+          ProtocolError: it is longer or shorter than an answer is.
+        """
         version, outputs = unpack_answer(unpack_header(frame), frame, self._outputs)
-        return all(
+        latest, self._latest[client] = self._latest[client], version
+        return version >= latest and all(
             np.allclose(outputs[name], values[version % len(values)][client], rtol=1e-3, atol=1e-4)
             for name, values in self._expected.items()
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from corral.launch.provenance import usable_cores, versions
 
-_PACKAGES = ("corral", "keras", "tensorflow", "jax", "numpy", "pyzmq")
+_PACKAGES = ("corral", "keras", "tensorflow", "jax", "torch", "numpy", "pyzmq")
 
 
 def describe_machine() -> dict[str, object]:

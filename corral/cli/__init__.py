@@ -31,7 +31,7 @@ def main() -> None:
     try:
         code = guarded(_command_line)
     except SystemExit as end:
-        if not sys.modules.keys() & {"tensorflow", "jax"} or not isinstance(end.code, int):
+        if not sys.modules.keys() & {"tensorflow", "jax", "torch"} or not isinstance(end.code, int):
             raise
         code = end.code
     leave(code)

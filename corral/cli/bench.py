@@ -54,7 +54,11 @@ def bench(
         str, typer.Option(help="Actors beside the clients that are connected and ask for nothing." + _SWEEP)
     ] = "0",
     push_every: Annotated[
-        float, typer.Option(min=0, help="Push weights every so many seconds, and check every answer; 0: never.")
+        float,
+        typer.Option(
+            min=0,
+            help="Push weights every so many seconds, and check every answer (of STEP: its version); 0: never.",
+        ),
     ] = 0.0,
     transport: Annotated[str, typer.Option(help="ipc, tcp, or curve: tcp with keys." + _SWEEP)] = "ipc",
     timeout_us: Annotated[

@@ -92,14 +92,16 @@ def _accelerators() -> Finding:
         import_keras()
         import keras
 
-        backend, found = keras.backend.backend(), [str(device) for device in keras.distribution.list_devices()]
+        from corral.agents import load_backend
+
+        found = [str(device) for device in load_backend().acting_devices("auto")]
     except ImportError:
         return Finding("accelerators", State.GOOD, "no Keras here: an actor needs none")
     except Exception as error:  # a driver or a backend that does not start says so in its own way
         return Finding(
             "accelerators", State.BAD, f"Keras does not start: {error}", "pip install again, or CORRAL_TRACEBACK=1"
         )
-    return Finding("accelerators", State.GOOD, f"{backend} on {', '.join(found)}")
+    return Finding("accelerators", State.GOOD, f"{keras.backend.backend()} on {', '.join(found)}")
 
 
 def _step_time(experiment: Experiment) -> Finding:

@@ -85,8 +85,9 @@ def revoke(folder: KeyFolder, role: Person, name: Name) -> None:
 def list_(folder: KeyFolder) -> None:
     """List the keys that are admitted, and whose secrets lie in the folder too."""
     from corral.launch.view import say
-    from corral.protocol.keys import Role, public_files, read_public
+    from corral.protocol.keys import Role, check_folder, public_files, read_public
 
+    check_folder(folder)
     for role in Role:
         for path in public_files(folder, role):
             if path.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,12 @@ def serve(
         Path, typer.Argument(metavar="POLICY", help="A model that Keras saved, such as policy.keras.")
     ],
     address: Annotated[str, typer.Option(help="Where clients connect.")] = "tcp://127.0.0.1:5555",
-    max_size: Annotated[int, typer.Option(help="Most rows in one batch, and in one request.")] = 256,
+    max_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Most rows in one batch, and in one request. Default: 256, or fewer where rows are large."
+        ),
+    ] = None,
     timeout_us: Annotated[
         str,
         typer.Option(
@@ -64,6 +70,16 @@ def serve(
         ),
     ] = "float32",
     gpu_memory_mb: Annotated[int, typer.Option(help="Most memory of each GPU, in MB; 0: what it needs.")] = 0,
+    length: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Length of whatever the model leaves open: tokens of a sequence, or pixels of an image's sides.",
+        ),
+    ] = 0,
+    module: Annotated[
+        str, typer.Option("--import", metavar="MODULE", help="Where layer classes of your own are.")
+    ] = "",
     trace: Trace = None,
     verbose: Verbose = False,
     log_format: LogFormat = None,
@@ -86,14 +102,15 @@ def serve(
     from corral.launch.threads import choose_threads_for_file
     from corral.launch.view import say
     from corral.telemetry import Board
-    from inference_server.settings import BatchingSettings, ServerSettings
+    from inference_server.settings import BatchingSettings, ServerSettings, size_for
 
     choose_logs(verbose, log_format)
     trace_s = trace_seconds(trace)
     log_to_stderr("server")
     try:
         sizes = () if buckets is None else tuple(bucket_sizes(buckets))
-        batching = BatchingSettings(timeout_us=timeout(timeout_us), max_size=max_size, buckets=sizes)
+        most = max_size if max_size is not None else sizes[-1] if sizes else BatchingSettings.max_size
+        batching = BatchingSettings(timeout_us=timeout(timeout_us), max_size=most, buckets=sizes)
         metrics = MetricsSettings(port=metrics_port or 0)
         settings = ServerSettings(
             address=address,
@@ -116,9 +133,11 @@ def serve(
     board = Board()
     trace_to = recording("server", trace_file("server"), trace_s)
     with warming(f"loading {policy}") as warm, trace_to, precision_refused("--precision"):
-        server = InferenceServer(
-            settings, lambda: saved_agent(policy), seed=0, learner=None, keys=keys, board=board
-        )
+        agent = saved_agent(policy, module, length)
+        if max_size is None and not sizes:
+            most = size_for(sum(leaf.nbytes for leaf in agent.spec.observation.values()))
+            settings = replace(settings, batching=replace(batching, max_size=most))
+        server = InferenceServer(settings, lambda: agent, seed=0, learner=None, keys=keys, board=board)
         with exported(metrics, board, "server"):
             code = serve_until_stopped(server, stop, lambda: say(f"serving {policy} at {server.address}"), warm)
     raise typer.Exit(code)

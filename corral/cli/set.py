@@ -29,6 +29,7 @@ def set_(
     among those that the server compiled when it started. A timeout_us of auto lets the server
     learn one. The next start begins with the experiment's own again.
     """
+    from corral.launch.reach import how_far
     from corral.launch.sources import read_override
     from corral.launch.view import say
     from corral.launch.whereabouts import find_servers
@@ -49,7 +50,7 @@ def set_(
             f"buckets = {figures['buckets']}"
         )
     if silent:
-        raise TimeoutError(f"no answer from {', '.join(silent)}: does a server run there?")
+        raise TimeoutError(f"no answer from {', '.join(silent)}: {how_far(silent[0])}")
 
 
 def _sizes(value: Any) -> Any:

@@ -22,6 +22,7 @@ def status(
     Exits with 0 where it is ready, with 1 where it is not ready yet or nothing answers: a health check.
     """
     from corral.launch.fleet import SERVERS, whole, words
+    from corral.launch.reach import how_far
     from corral.launch.view import say
     from corral.launch.whereabouts import find_servers
     from corral.protocol import fetch_status
@@ -32,9 +33,7 @@ def status(
     answers = {address: fetch_status(address, timeout_s, keys=own) for address in addresses}
     known = {address: figures for address, figures in answers.items() if figures is not None}
     if not known:
-        raise TimeoutError(
-            f"no answer from {', '.join(addresses)} within {timeout_s:g} s: does a server or learner run there?"
-        )
+        raise TimeoutError(f"no answer from {', '.join(addresses)} within {timeout_s:g} s: {how_far(addresses[0])}")
     figures = known[addresses[0]] if len(addresses) == 1 else whole(known)
     if len(addresses) > 1:
         figures["actor_table"], servers = [], figures[SERVERS]

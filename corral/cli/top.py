@@ -87,9 +87,11 @@ def _wait(watches: Sequence[Watch]) -> None:
     """Until one has answered. Raises `TimeoutError`."""
     import time
 
+    from corral.launch.reach import how_far
+
     deadline = time.monotonic() + PATIENCE_S
     while not any(watch.heard(role) for watch in watches for role in ("server", "learner")):
         if time.monotonic() > deadline:
-            names = ", ".join(address for watch in watches for address in watch.source.addresses.values())
-            raise TimeoutError(f"no answer from {names}: does a server or learner run there?")
+            silent = [address for watch in watches for address in watch.source.addresses.values()]
+            raise TimeoutError(f"no answer from {', '.join(silent)}: {how_far(silent[0])}")
         time.sleep(0.02)

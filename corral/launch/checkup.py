@@ -21,12 +21,14 @@ from urllib.parse import urlsplit
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
 from corral.launch.provenance import usable_cores, versions
+from corral.launch.reach import how_far
 
 OLDEST_PYTHON = (3, 11)
 _EXTRAS = {
     "actor": ("gymnasium", "typer", "pydantic"),
     "server": ("tensorflow", "keras", "tensorboardX"),
     "jax": ("jax", "keras", "tensorboardX"),
+    "torch": ("torch", "keras"),
     "dashboard": ("nicegui",),
 }
 _LEAST_FREE_BYTES = 1 << 30
@@ -88,10 +90,10 @@ def python() -> Finding:
 def packages() -> Finding:
     """Which extras are there, and so which commands work."""
     there = [extra for extra, names in _EXTRAS.items() if all(map(find_spec, names))]
-    known = ("corral", "numpy", "pyzmq", "tensorflow", "jax", "keras", "gymnasium")
+    known = ("corral", "numpy", "pyzmq", "tensorflow", "jax", "torch", "keras", "gymnasium")
     found = versions()
     text = ", ".join(f"{name} {found[name]}" for name in known if name in found)
-    if "server" in there or "jax" in there:
+    if {"server", "jax", "torch"} & set(there):
         return Finding("packages", State.GOOD, text)
     advice = 'this can be an actor\'s machine; to train or serve: pip install "corral[server]"'
     return Finding("packages", State.POOR, text, advice)
@@ -208,7 +210,7 @@ def reachability(address: str, folder: Path | None, timeout_s: float = 3.0) -> F
         figures = fetch_status(address, timeout_s, keys=own)
         trips.append(time.perf_counter() - began)
         if figures is None:
-            return Finding("server", State.BAD, f"{address} does not answer", _how_far(address, timeout_s))
+            return Finding("server", State.BAD, f"{address} does not answer", how_far(address, timeout_s))
     # A connection is made anew each time: three round trips, and five with keys.
     text = f"{address} answers within {statistics.median(trips) * 1e3:.1f} ms, connection included"
     if not figures or not figures.get("ready"):
@@ -226,26 +228,5 @@ def _greet(address: str, folder: Path | None, timeout_s: float) -> Finding:
             _ = client.observation  # asked for by a greeting
             took_ms = (time.perf_counter() - began) * 1e3
     except UnansweredError:
-        return Finding("server", State.BAD, f"{address} does not answer", _how_far(address, timeout_s))
+        return Finding("server", State.BAD, f"{address} does not answer", how_far(address, timeout_s))
     return Finding("server", State.GOOD, f"{address} lets this machine's actors in, within {took_ms:.1f} ms")
-
-
-def _how_far(address: str, timeout_s: float) -> str:
-    """How far a connection comes: what is wrong between here and there."""
-    where = urlsplit(address)
-    if where.scheme != "tcp" or where.port is None:
-        return "does a server of this machine listen there?"
-    try:
-        with socket.create_connection((where.hostname, where.port), timeout_s):
-            return (
-                "something listens there and says nothing: a server with keys answers nobody whose key it does not "
-                "know (--keys), and nobody without; else it is no Corral server"
-            )
-    except socket.gaierror:
-        return f"the name {where.hostname} is not known here: check it, or use the address"
-    except ConnectionRefusedError:
-        return f"nothing listens there: is the server up, with --address tcp://0.0.0.0:{where.port}?"
-    except TimeoutError:
-        return f"{where.hostname} says nothing at all: a firewall between (docs/machines.md), or no such machine"
-    except OSError as error:
-        return str(error.strerror or error)

@@ -11,6 +11,7 @@ _EXTRAS = {
     "tensorflow": "server",
     "jax": "jax",
     "jaxlib": "jax",
+    "torch": "torch",
     "keras": "server",
     "gymnasium": "actor",
     "ale_py": "actor",
@@ -33,6 +34,7 @@ _EXPECTED = {
     "corral.protocol.sockets": "AddressError",
     "corral.protocol.keys": "KeysError",
     "actor_client.environments": "BadEnvironmentError",
+    "corral.agents.backend": "BackendError",
     "learner.checkpoints": "CheckpointError",
     "learner.learner": "DivergedError",
 }

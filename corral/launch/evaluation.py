@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from actor_client.actor_session import Rows
 from actor_client.environments import make_group
 from actor_client.groups import EnvironmentGroup
+from actor_client.rows import Rows
 from actor_client.seeds import environment_seeds
 from actor_client.settings import EnvironmentSettings
 from corral.launch.interval import confidence_interval, standard_error

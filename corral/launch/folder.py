@@ -49,7 +49,17 @@ LOCK = ".lock"
 
 
 def make_run_folder(experiment: Experiment) -> Path:
-    """A new folder `<run.folder>/<run.name>-<time>`. Raises `OSError` where it cannot be made."""
+    """A new folder `<run.folder>/<run.name>-<time>`. Raises `UserError` where it cannot be made."""
+    try:
+        return _make_run_folder(experiment)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: {error.strerror}; run folders are made there: choose another by --folder or "
+            "run.folder"
+        ) from error
+
+
+def _make_run_folder(experiment: Experiment) -> Path:
     parent = Path(experiment.run.folder)
     parent.mkdir(parents=True, exist_ok=True)
     stamp = f"{experiment.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"

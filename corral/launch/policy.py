@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Act: TypeAlias = Callable[[Mapping[str, np.ndarray], np.ndarray, np.ndarray], np.ndarray]
 """The actions `[n, ...]` of `n` rows, from an observation's leaves `[n, ...]` and, bool `[n]` each, whether it
 begins an episode, and whether it is shown now: whoever waits for its turn remembers nothing of it."""
+_UNKNOWN = re.compile(r"Could not locate (?:class|function) '([^']+)'")
 
 
 def policy_file(folder: Path, best: bool = False) -> Path:
@@ -55,15 +57,50 @@ def load_policy(path: Path, build: str = "") -> keras.Model:
     Raises:
       UserError: Keras cannot load it.
     """
+    complaint = _import_classes(build)
+    return load_model(path, "name that as agent.network.build = MODULE:FUNCTION", complaint)
+
+
+def load_model(path: Path, advice: str, complaint: str = "") -> keras.Model:
+    """The model that Keras saved at `path`. What could run code of the file's own is not loaded.
+
+    Args:
+      advice: how to name the module where classes of the user's own are.
+      complaint: what there is to say besides where the model cannot be loaded.
+
+    Raises:
+      UserError: Keras cannot load it.
+    """
     import keras
 
     import corral.agents.networks  # noqa: F401  (Corral's own layer classes register themselves too)
 
-    complaint = _import_classes(build)
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise UserError(
+            f'{path} is no model that Keras saved: its name would end in .keras (model.save("policy.keras"))'
+        )
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is no Keras file: it is damaged, or something else under that name")
     try:
         return keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, ImportError) as error:
-        raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())}{complaint}") from error
+        raise UserError(f"{path} cannot be loaded: {_reason(str(error), advice)}{complaint}") from error
+
+
+def _reason(text: str, advice: str) -> str:
+    """What Keras says of a model that it cannot load, and what to do where that is known."""
+    unknown = _UNKNOWN.search(text)
+    if unknown is not None:
+        return (
+            f"nobody knows {unknown[1]!r}, which is none of Keras' own. Decorate it with "
+            f"@keras.saving.register_keras_serializable() in a module that can be imported here, and {advice}"
+        )
+    if "Lambda" in text and "safe_mode" in text:
+        return (
+            "it has a Lambda layer, that is, Python code of the file's own, which would run here. Make it a layer "
+            f"class decorated with @keras.saving.register_keras_serializable(), save the model again, and {advice}"
+        )
+    return " ".join(text.split())
 
 
 class GreedyPolicy:

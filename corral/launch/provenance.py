@@ -7,7 +7,7 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("corral", "tensorflow", "jax", "jaxlib", "keras", "numpy", "pyzmq", "msgpack", "gymnasium")
+_PACKAGES = ("corral", "tensorflow", "jax", "jaxlib", "torch", "keras", "numpy", "pyzmq", "msgpack", "gymnasium")
 
 
 def versions() -> dict[str, str]:

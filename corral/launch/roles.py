@@ -265,17 +265,27 @@ def frozen_agent(policy: Path, experiment: Experiment) -> Agent:
         raise UserError(f"{policy}: {error}") from error
 
 
-def saved_agent(policy: Path) -> Agent:
-    """An agent around a model that Keras saved. Raises `UserError` for what is none."""
-    import zipfile
+def saved_agent(policy: Path, module: str = "", length: int = 0) -> Agent:
+    """An agent around a model that Keras saved. Raises `UserError` for what is none.
 
-    import keras
+    Args:
+      module: imported first; layer classes of the user's own register themselves there.
+      length: of whatever the model leaves open behind the batch; 0 refuses a model that leaves anything open.
+    """
+    import importlib
 
     from corral.agents import ModelAgent
+    from corral.agents.model import OpenSizeError
+    from corral.launch.policy import load_model
 
-    if policy.suffix == ".keras" and not zipfile.is_zipfile(policy):
-        raise UserError(f"{policy} is no Keras file: it is damaged, or something else under that name")
+    if module:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # importing runs the user's code
+            raise UserError(f"--import {module}: cannot be imported: {type(error).__name__}: {error}") from error
+    model = load_model(policy, "name that by --import MODULE")
     try:
-        return ModelAgent(keras.models.load_model(policy, compile=False))
-    except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{policy} cannot be served: {error}") from error
+        return ModelAgent(model, length)
+    except ValueError as error:
+        hint = ". Say by --length N how long" if isinstance(error, OpenSizeError) and not length else ""
+        raise UserError(f"{policy} cannot be served: {error}{hint}") from error

@@ -45,6 +45,10 @@ Values: TypeAlias = dict[Key, Given]
 def read_file(path: Path) -> dict[str, Any]:
     """The tables of a TOML file, or of JSON where its name ends so. Raises `ExperimentError`."""
     kind = "JSON" if path.suffix == ".json" else "TOML"
+    if path.suffix in (".keras", ".h5"):
+        raise ExperimentError(
+            path, [f"{path} is a model, and no experiment file (.toml): corral serve {path} serves it"]
+        )
     try:
         text = path.read_text(encoding="utf-8")
         tables = json.loads(text) if kind == "JSON" else tomllib.loads(text)

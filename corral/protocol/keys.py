@@ -87,6 +87,7 @@ def caller(folder: Path | str | None, role: Role, towards: Role) -> Caller | Non
     if not folder:
         return None
     path = Path(folder)
+    check_folder(path)
     if role in PEOPLE:
         own = next(iter(sorted((path / PEOPLE[role]).glob(f"*{SECRET}"))), None)
         if own is None:
@@ -116,6 +117,7 @@ class Gate:
     def __init__(self, folder: Path | str, owner: Role) -> None:
         self._folder = Path(folder)
         self._owner = owner
+        check_folder(self._folder)
         _, self._secret = read_secret(self._folder / f"{owner}{SECRET}")
         self._known: dict[Path, tuple[tuple[int, int, int], str]] = {}
         self._admitted = self._read()
@@ -206,6 +208,15 @@ def _named(type_: int) -> str:
         return f"type {type_}"
 
 
+def check_folder(folder: Path) -> None:
+    """Raises `KeysError` where no keys can be, because there is no such folder."""
+    if not folder.is_dir():
+        raise KeysError(
+            f"{folder}: no such folder of keys. corral keys new {folder} makes one, on the server's machine; "
+            "others get theirs from there (corral keys bundle)"
+        )
+
+
 def make_pair(folder: Path, role: Role, name: str = "") -> Path:
     """Make a pair of keys, the secret half readable by its owner alone, and return the secret half's file.
 
@@ -275,6 +286,7 @@ def _read_file(path: Path) -> tuple[bytes, bytes | None]:
 
 def remove_pair(folder: Path, role: Role, name: str) -> None:
     """Remove an actor's or operator's key, so that it is admitted no more. Raises `KeysError` for a wrong name."""
+    check_folder(folder)
     place = folder / PEOPLE[role]
     public = place / f"{name}{PUBLIC}"
     if not _NAME.fullmatch(name) or not public.exists():
@@ -289,6 +301,7 @@ def copy_bundle(folder: Path, role: Role, name: str, target: Path) -> list[Path]
     Raises:
       KeysError: something lies in the target, or a key that is needed is missing.
     """
+    check_folder(folder)
     if target.exists() and any(target.iterdir()):
         raise KeysError(f"{target} is there already: name a new folder")
     if role in PEOPLE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,11 +22,16 @@ def _sections(path: str, command: Any) -> Iterator[str]:
     inner = getattr(command, "commands", None)
     if path != "corral":
         yield from ("", f"{'#' * (path.count(' ') + 1)} {path}", "")
-    yield from ("```text", f"{path} {' '.join(command.collect_usage_pieces(context))}", "```", "")
+    yield from ("```text", _usage(path, command, context), "```", "")
     yield from (_prose(command.help or ""), "")
     yield from _parameters(command, context)
     for name in inner or ():
         yield from _sections(f"{path} {name}", inner[name])
+
+
+def _usage(path: str, command: Any, context: Any) -> str:
+    pieces = " ".join([path, *command.collect_usage_pieces(context)])
+    return pieces.replace("[[", "[").replace("]]", "]")  # optional twice
 
 
 def _parameters(command: Any, context: Any) -> Iterator[str]:
@@ -44,8 +50,9 @@ def _prose(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Help is plain text: what Markdown or HTML would make of it is not meant."""
-    return "".join(f"\\{letter}" if letter in "<>[]*_`#" else letter for letter in text)
+    """Help is plain text: what Markdown or HTML would make of it is not meant. Options become code."""
+    plain = "".join(f"\\{letter}" if letter in "<>[]*_`#" else letter for letter in text)
+    return re.sub(r"(?<![\w-])--[a-z][a-z-]*", r"`\g<0>`", plain)
 
 
 def _cell(text: str) -> str:

@@ -21,7 +21,7 @@ def page() -> str:
 
 def as_code(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
     """What a docstring indents behind an empty line is code, as in Markdown. For `autodoc-process-docstring`."""
-    marked = []
+    marked: list[str] = []
     for before, line in zip(["", *lines], lines, strict=False):
         begins = not before.strip() and line.startswith("    ")
         if begins and marked and not _last(marked).startswith("    "):

@@ -11,11 +11,11 @@ import gymnasium
 import numpy as np
 import pytest
 
-from actor_client.actor_session import Rows
 from actor_client.environments import make_group, spaces
 from actor_client.groups import BadEnvironmentError, EnvironmentGroup
 from actor_client.gymnasium_single import SingleGroup
 from actor_client.gymnasium_vector import VectorGroup
+from actor_client.rows import Rows
 from actor_client.settings import EnvironmentSettings
 from corral.protocol import ENDED, RowFlags
 from tests.support.scripted_environment import (

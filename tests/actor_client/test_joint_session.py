@@ -7,8 +7,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from actor_client.actor_session import Rows, SessionLostError
+from actor_client.actor_session import SessionLostError
 from actor_client.joint_session import JointSession
+from actor_client.rows import Rows
 from corral.protocol import RowFlags
 
 ENDED = int(RowFlags.FIRST | RowFlags.TERMINATED)

@@ -8,10 +8,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from actor_client.actor_session import Rows
 from actor_client.environments import make_group, make_single, spaces
 from actor_client.groups import BadEnvironmentError
 from actor_client.pettingzoo_parallel import PlayersGroup
+from actor_client.rows import Rows
 from actor_client.settings import EnvironmentSettings
 from corral.protocol import ENDED, RowFlags, TensorSpec
 from tests.support.match import Deserting, RockPaperScissors, Shrinking, Unlike

@@ -46,7 +46,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]
 
 
 def expected(model: Any, observation: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: leaf.numpy() for name, leaf in model(observation.astype(np.float32)).items()}
+    return {name: np.asarray(leaf) for name, leaf in model(observation.astype(np.float32)).items()}
 
 
 def check(answer: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:

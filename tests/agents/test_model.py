@@ -84,6 +84,16 @@ def test_an_unknown_size_behind_the_batch_is_refused():
         ModelAgent(keras.Model(x, keras.layers.Dense(1)(x)))
 
 
+def test_a_length_is_that_of_whatever_is_open():
+    x, mask = keras.Input((None, 3), name="words"), keras.Input((None,), dtype="int32", name="mask")
+    model = keras.Model({"words": x, "mask": mask}, {"each": keras.layers.Dense(2)(x), "sum": keras.ops.sum(x, 1)})
+    check(
+        ModelAgent(model, length=7),
+        {"mask": TensorSpec((7,), "int32"), "words": TensorSpec((7, 3), "float32")},
+        {"each": TensorSpec((7, 2), "float32"), "sum": TensorSpec((3,), "float32")},
+    )
+
+
 def test_a_fixed_batch_is_refused():
     x = keras.Input((3,), batch_size=8)
     with pytest.raises(ValueError, match="fixed batch of 8"):

@@ -64,8 +64,9 @@ def test_an_open_loop_over_tcp() -> None:
     assert result["answers_per_s"] < 400
 
 
-def test_pushed_weights_are_whole_in_every_answer_and_idle_actors_are_weighed() -> None:
-    (result,) = results(*SHORT, "--request", "infer", "--push-every", "0.1", "--no-floors")
+@pytest.mark.parametrize("request_", ["infer", "step"])
+def test_pushed_weights_are_whole_in_every_answer(request_: str) -> None:
+    (result,) = results(*SHORT, "--request", request_, "--push-every", "0.1", "--no-floors")
     check_sound(result)
     assert result["pushes"] >= 1
     assert result["checked"] > 0

@@ -124,7 +124,8 @@ def test_a_traceback_can_be_asked_for(tmp_path: Path) -> None:
 def test_a_run_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     text = error(corral_command("run", CARTPOLE, "--folder", tmp_path / "file"))
-    assert text == f"{tmp_path / 'file'}: File exists"
+    made = "run folders are made there: choose another by --folder or run.folder"
+    assert text == f"{tmp_path / 'file'}: File exists; {made}"
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ class Page:
     def before(self) -> Page | None:
         """The page that this one goes on from."""
         names = [mark.removeprefix("after ") for mark in self.marks if mark.startswith("after ")]
-        return Page(str(Path(self.name).with_name(names[0]))) if names else None
+        return Page(str(Path(self.name).parent / names[0])) if names else None
 
 
 def pages() -> list[Page]:

@@ -15,6 +15,7 @@ import pytest
 from corral.cli.app import app
 from corral.launch.document import kind_at
 from corral.launch.experiment import Experiment, tables_of
+from tests.support.browser import browser
 from tests.support.command import ROOT
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
@@ -57,6 +58,23 @@ def test_it_needs_no_network(site: Path) -> None:
     assert [
         (page.name, re.findall(fetched, page.read_text())) for page in pages if re.search(fetched, page.read_text())
     ] == []
+
+
+@pytest.mark.parametrize(("width", "dark"), [(420, False), (1440, True)])
+def test_every_page_fits_and_has_its_pictures(site: Path, tmp_path: Path, width: int, dark: bool) -> None:
+    with browser(tmp_path) as shown:
+        for file in sorted(site.rglob("*.html")):
+            shown.open(file.as_uri(), width=width, dark=dark)
+            missing = "return [...document.images].filter(each => !each.naturalWidth).map(each => each.src)"
+            assert shown.run(missing) == [], file
+            assert shown.run("return document.documentElement.scrollWidth") <= width, file
+            assert shown.errors() == [], file
+
+
+def test_it_can_be_searched_without_a_server(site: Path, tmp_path: Path) -> None:
+    with browser(tmp_path) as shown:
+        shown.open((site / "search.html").as_uri() + "?q=bucket_sizes")
+        shown.until_words("inference_server.BatchingSettings.bucket_sizes", "#search-results")
 
 
 def test_every_public_name_is_described(site: Path) -> None:

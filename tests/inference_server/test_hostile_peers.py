@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import secrets
 import shutil
 import socket
@@ -202,6 +203,11 @@ def assert_inferred(peer: Peer, rows: int = 3) -> None:
 
 
 HEAD, PIXELS, SPEED, GEAR = infer()
+where_gathers_fail = pytest.mark.skipif(
+    os.environ.get("KERAS_BACKEND") == "jax",
+    reason="on JAX no index fails: what lies beyond an embedding's end is NaN (docs/backends.md)",
+)
+
 MALFORMED, SPEC, LIMIT, VERSION, UNKNOWN_TYPE, SEQUENCE, EXPIRED, INTERNAL, BUSY = (
     ErrorCode[name]
     for name in "MALFORMED SPEC LIMIT VERSION UNKNOWN_TYPE SEQUENCE EXPIRED INTERNAL BUSY".split()  # noqa: SIM905
@@ -234,12 +240,18 @@ MALFORMED, SPEC, LIMIT, VERSION, UNKNOWN_TYPE, SEQUENCE, EXPIRED, INTERNAL, BUSY
     a_step=([pack_header(MessageType.STEP, 1, 1, 1) + bytes(8)], UNKNOWN_TYPE, "no learner: it answers INFER only"),
     an_actor=([pack_control(MessageType.HELLO, 1, 5, Hello("actor", environments=1))], UNKNOWN_TYPE, "no learner"),
     a_heartbeat_of_nobody=([pack_header(MessageType.HEARTBEAT, 9, 5)], EXPIRED, "say HELLO again"),
-    a_gear_that_does_not_exist=(infer(gear=np.array([0, 99])), INTERNAL, "the model failed"),
 )
 def test_infer(client: Peer, case: Case) -> None:
     failure = client.refused(*case.frames)
     assert failure.code == case.code
     assert case.words in failure.text
+
+
+@where_gathers_fail
+def test_a_gear_that_does_not_exist(client: Peer) -> None:
+    failure = client.refused(*infer(gear=np.array([0, 99])))
+    assert failure.code == INTERNAL
+    assert "the model failed" in failure.text
 
 
 def test_numbers_that_are_none_where_the_server_lets_them_through(client: Peer) -> None:
@@ -385,6 +397,7 @@ def test_a_thousand_damaged_messages(client: Peer) -> None:
     assert 900 < answers <= 1001
 
 
+@where_gathers_fail
 def test_a_row_that_fails_leaves_nothing_behind(client: Peer) -> None:
     gear = np.zeros(MAX_ROWS, np.int64)
     gear[-1] = 99
@@ -396,6 +409,7 @@ def test_a_row_that_fails_leaves_nothing_behind(client: Peer) -> None:
         assert_inferred(client, MAX_ROWS)  # which writes over it
 
 
+@where_gathers_fail
 def test_a_row_that_fails_costs_nobody_else_an_answer(context: zmq.Context, serving: str, client: Peer) -> None:
     with zmq.Context() as other:
         liar = Peer(other, serving)
@@ -1020,6 +1034,7 @@ def expected_story(environment: int, length: int) -> Iterator[tuple[float, StepT
 # --- A server whose model fails on what an actor may send ---------------------------------------------------------
 
 
+@where_gathers_fail
 def test_a_step_on_which_the_model_fails(context: zmq.Context) -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corral-bad-")))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from inference_server.settings import BatchingSettings, ServerSettings
+from inference_server.settings import BatchingSettings, ServerSettings, size_for
 
 
 def test_buckets_are_powers_of_two_up_to_the_largest_batch() -> None:
@@ -42,3 +42,12 @@ def test_the_timeout_can_be_learned() -> None:
 def test_a_wrong_value_is_named(kind: Any, values: dict[str, Any], names: str) -> None:
     with pytest.raises(ValueError, match=f"^{names} must"):
         kind(**values)
+
+
+@pytest.mark.parametrize(
+    ("row_bytes", "rows"),
+    [(0, 256), (16, 256), (84 * 84 * 4, 256), (224 * 224 * 3 * 4, 32), (32 << 20, 1), (1 << 30, 1)],
+)
+def test_batches_of_large_rows_are_small(row_bytes: int, rows: int) -> None:
+    assert size_for(row_bytes) == rows
+    assert BatchingSettings(max_size=rows).bucket_sizes()[-1] == rows

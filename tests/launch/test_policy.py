@@ -11,7 +11,7 @@ import pytest
 from actor_client.environments import spaces
 from actor_client.settings import EnvironmentSettings
 from corral.launch.errors import UserError
-from corral.launch.policy import GreedyPolicy, load_policy
+from corral.launch.policy import GreedyPolicy, load_model, load_policy
 from corral.protocol.specs import TensorSpec
 from tests.support.models import save_two_headed_model
 from tests.support.own_layer import Lean
@@ -97,10 +97,21 @@ def test_layers_that_nobody_registers_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         load_policy(tmp_path / "policy.keras", "nowhere:build")
     told = str(refused.value)
-    assert told.startswith(f"{tmp_path / 'policy.keras'} cannot be loaded: ")
+    assert told.startswith(
+        f"{tmp_path / 'policy.keras'} cannot be loaded: nobody knows 'Passing', which is none of Keras' own. "
+        "Decorate it with @keras.saving.register_keras_serializable() in a module that can be imported here, "
+        "and name that "
+    )
     assert told.endswith(
         "(agent.network.build = 'nowhere:build' cannot be imported: ModuleNotFoundError: No module named 'nowhere')"
     )
+
+
+def test_what_would_run_code_of_the_file_is_not_loaded(tmp_path: Path) -> None:
+    x = keras.Input((4,))
+    keras.Model(x, keras.layers.Lambda(lambda x: 2 * x)(x)).save(tmp_path / "policy.keras")
+    with pytest.raises(UserError, match=r"it has a Lambda layer.*Make it a layer class.*, and by that option$"):
+        load_model(tmp_path / "policy.keras", "by that option")
 
 
 def test_frames_are_stacked_for_the_model_as_in_training(tmp_path: Path) -> None:

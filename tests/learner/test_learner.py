@@ -193,8 +193,10 @@ def test_a_learner_goes_on_where_the_one_before_it_stopped(place: Place, tmp_pat
     second = place.learner(tmp_path)  # the weights that its agent began with are other ones now
     assert second.progress.state() == {name: before.progress[name] for name in first.progress.state()}
     state = second._trainer.state()
-    assert state.keys() == before.state.keys()
-    for name, values in before.state.items():
+    # What waited when it stopped travels in the checkpoint, too; seldom does nothing wait.
+    trained = {name: values for name, values in before.state.items() if not name.startswith("replay/")}
+    assert state.keys() == trained.keys()
+    for name, values in trained.items():
         np.testing.assert_array_equal(state[name], values, err_msg=name)
     with running(second) as results:
         until(lambda: second.progress.training_steps >= first.progress.training_steps + 5, what="five more steps")

@@ -20,10 +20,10 @@ ROOT = Path(__file__).parents[2]
 class Process:
     """A Python process of ours, run in the project's root; `output` holds what it says."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    def __init__(self, *arguments: str, python: str = sys.executable, **environment: str) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
         self.popen = subprocess.Popen(
-            [sys.executable, *arguments],
+            [python, *arguments],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=self._file,
@@ -50,9 +50,9 @@ class Process:
 
 
 @contextlib.contextmanager
-def process(*arguments: str, **environment: str) -> Iterator[Process]:
+def process(*arguments: str, python: str = sys.executable, **environment: str) -> Iterator[Process]:
     """A process that is gone when the block ends."""
-    started = Process(*arguments, **environment)
+    started = Process(*arguments, python=python, **environment)
     try:
         yield started
     finally:

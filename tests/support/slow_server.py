@@ -11,8 +11,8 @@ import sys
 import time
 from typing import Any
 
+import keras
 import numpy as np
-import tensorflow as tf
 
 from corral.protocol.sockets import is_private
 from inference_server import BatchingSettings, InferenceServer, ServerSettings
@@ -29,13 +29,22 @@ class SlowAgent(ScriptedAgent):
 
     def act(self, call: Any, observation: Any, state: Any, first: Any, noise: Any, explore: Any) -> Any:
         seen = observation["observation"]
+        return super().act(call, {"observation": self._after_a_while(seen)}, state, first, noise, explore)
+
+    def _after_a_while(self, seen: Any) -> Any:
+        if keras.backend.backend() == "jax":
+            import jax
+
+            return jax.pure_callback(self._wait, jax.ShapeDtypeStruct(seen.shape, seen.dtype), seen)
+        import tensorflow as tf
+
         waited = tf.numpy_function(self._wait, [seen], tf.int64)
         waited.set_shape(seen.shape)
-        return super().act(call, {"observation": waited}, state, first, noise, explore)
+        return waited
 
-    def _wait(self, seen: np.ndarray) -> np.ndarray:
+    def _wait(self, seen: Any) -> np.ndarray:
         time.sleep(self._sleep_s)
-        return seen
+        return np.asarray(seen)
 
 
 if __name__ == "__main__":

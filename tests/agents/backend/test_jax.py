@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).relative_to(ROOT)
-SHARING = HERE.with_name("test_sharing.py")
-"""Starts processes of its own on JAX."""
+ELSEWHERE = [HERE, HERE.with_name("test_sharing.py"), HERE.with_name("test_torch.py")]
+"""These start processes of their own, on backends that they choose."""
 ON_JAX = (
     ("backend",),
     ("test_vtrace.py", "test_model.py", "test_ppo.py"),
@@ -25,11 +25,18 @@ ON_JAX = (
 """Every agent and what meets a backend; the rest are specs and parts of these."""
 
 
-def run_on(backend: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs Python with these arguments on a Keras backend."""
+def run_on(
+    backend: str, *arguments: str, python: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs Python, this one unless another is named, with these arguments on a Keras backend."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=280
+        [python or sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        timeout=280,
     )
 
 
@@ -37,7 +44,7 @@ def run_on(backend: str, *arguments: str, **environment: str) -> subprocess.Comp
 def test_agents_and_the_backends_contract_hold_on_jax(names):
     """None may be skipped."""
     paths = (f"tests/agents/{name}" for name in names)
-    ignored = (f"--ignore={HERE}", f"--ignore={SHARING}")
+    ignored = (f"--ignore={path}" for path in ELSEWHERE)
     done = run_on("jax", "-m", "pytest", *paths, *ignored, "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
     summary = done.stdout.strip().splitlines()[-1]
