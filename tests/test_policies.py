@@ -126,6 +126,25 @@ def test_players_have_policies_of_their_own_and_a_past_one_never_leads(policies:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["DyingMatch", "turns"])
+def test_policies_whose_players_are_silent_for_a_while(policies: Policies, name: str) -> None:
+    """One policy's players die, or wait for their turn, while another's go on: neither loses a step."""
+    low, others = policies.trained("low"), policies.trained("others")
+    entrants = (f"low,{low.address},,low", f"others,{others.address},,middle+high")
+    actor = policies.actor(f"tests.support.scripted_apis:{name}", 3, 0, *entrants)
+    for _ in range(10):
+        # Eight unrolls of the one, sixteen of the two others: neither goes on without the other.
+        low.see(40)
+        others.see(90)
+    assert len(low.witness.followed) == 3
+    assert len(others.witness.followed) == 6
+    for run in (low, others):
+        assert run.witness.steps == run.witness.steps_of_the_script()
+    assert actor.end() == 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
 def test_all_players_begin_anew_where_one_policy_is_lost(policies: Policies) -> None:
     left, right = policies.trained("left"), policies.trained("right")
     sides = (f"left,{left.address},,left", f"right,{right.address},,right")

@@ -204,7 +204,7 @@ def masked(logits: Tensor, observation: Tensors) -> Tensor:
     mask = observation.get(ACTION_MASK)
     if mask is None:
         return logits
-    allowed = ops.cast(ops.reshape(mask, logits.shape), "bool")
+    allowed = ops.cast(mask, "bool")
     allowed = ops.logical_or(allowed, ops.logical_not(ops.any(allowed, axis=-1, keepdims=True)))
     return ops.where(allowed, logits, _RULED_OUT)
 

@@ -122,7 +122,9 @@ def _play(
         # An environment goes on for all of its players, until each has played its share.
         goes_on = np.repeat(left.reshape(-1, players).any(axis=1), players)
         playing = rows.environment[goes_on[rows.environment]]
-        rows = group.step(playing, act(observation, first)[playing])
+        shown = np.zeros(group.size, bool)
+        shown[rows.environment] = True
+        rows = group.step(playing, act(observation, first, shown)[playing])
         _keep(rows, observation, first)
         ends = (rows.flags & ENDED) != 0
         stepped = (left[rows.environment] > 0) & (ends | (rows.flags == 0))

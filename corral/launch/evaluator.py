@@ -101,12 +101,13 @@ class GreedyAgent:
         """What chooses the actions of `rows` environments, the number that it was made for."""
         state = {name: leaf.copy() for name, leaf in self._initial.items()}
 
-        def act(observation: Mapping[str, np.ndarray], first: np.ndarray) -> np.ndarray:
+        def act(observation: Mapping[str, np.ndarray], first: np.ndarray, shown: np.ndarray) -> np.ndarray:
+            first = first & shown
             for name, leaf in state.items():
                 leaf[first] = self._initial[name][first]
             outputs, following = self._act(self._rows, observation, state, first, self._noise, self._explore)
             for name, leaf in state.items():
-                leaf[...] = following[name]
+                leaf[shown] = np.asarray(following[name])[shown]
             action: np.ndarray = outputs["action"]
             return action
 

@@ -115,7 +115,7 @@ class _Story:
         yield self._picture(environment)
         while not self.whole and self.steps < LONGEST:
             row = {name: leaf.reshape(1, *leaves[name].shape) for name, leaf in flatten(space, value).items()}
-            action = self._act(row, np.array([self.steps == 0]))[0]
+            action = self._act(row, np.array([self.steps == 0]), np.ones(1, bool))[0]
             value, reward, terminated, truncated, _ = environment.step(
                 action.item() if action.ndim == 0 else action
             )

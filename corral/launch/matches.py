@@ -103,9 +103,13 @@ class Match:
         own = {name: np.flatnonzero(owners == name) for name in self._policies}
         acts = {name: policy.player(len(own[name])) for name, policy in self._policies.items()}
 
-        def act(observation: Mapping[str, np.ndarray], first: np.ndarray) -> np.ndarray:
+        def act(observation: Mapping[str, np.ndarray], first: np.ndarray, shown: np.ndarray) -> np.ndarray:
             parts = {
-                name: each({leaf: values[own[name]] for leaf, values in observation.items()}, first[own[name]])
+                name: each(
+                    {leaf: values[own[name]] for leaf, values in observation.items()},
+                    first[own[name]],
+                    shown[own[name]],
+                )
                 for name, each in acts.items()
             }
             sample = next(iter(parts.values()))

@@ -18,9 +18,9 @@ from corral.protocol.specs import Spec, TensorSpec
 if TYPE_CHECKING:
     import keras
 
-Act: TypeAlias = Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray]
-"""The actions `[n, ...]` of `n` rows, from an observation's leaves `[n, ...]` and, bool `[n]`, whether each begins
-an episode."""
+Act: TypeAlias = Callable[[Mapping[str, np.ndarray], np.ndarray, np.ndarray], np.ndarray]
+"""The actions `[n, ...]` of `n` rows, from an observation's leaves `[n, ...]` and, bool `[n]` each, whether it
+begins an episode, and whether it is shown now: whoever waits for its turn remembers nothing of it."""
 _UNKNOWN = re.compile(r"Could not locate (?:class|function) '([^']+)'")
 
 
@@ -145,17 +145,18 @@ class GreedyPolicy:
             name: leaf.zeros(rows) for name, leaf in self._seen.items() if leaf.shape != self._shown[name].shape
         }
 
-        def act(observation: Mapping[str, np.ndarray], first: np.ndarray) -> np.ndarray:
+        def act(observation: Mapping[str, np.ndarray], first: np.ndarray, shown: np.ndarray) -> np.ndarray:
+            first = first & shown
             for leaf in state.values():
                 leaf[first] = 0  # where every state begins
             for name, leaf in stacks.items():
                 newest = observation[name].reshape(*leaf.shape[:-1], -1)
                 leaf[first] = 0
-                leaf[...] = np.concatenate([leaf[..., newest.shape[-1] :], newest], axis=-1)
+                leaf[shown] = np.concatenate([leaf[..., newest.shape[-1] :], newest], axis=-1)[shown]
             observation = {**observation, **stacks}
             outputs = self._model.predict_on_batch(feed(self._model, {**observation, **state}))
             for name, leaf in state.items():
-                leaf[:] = outputs[name]
+                leaf[shown] = np.asarray(outputs[name])[shown]
             return np.asarray(outputs["action"], self._action.dtype)
 
         return act

@@ -1,8 +1,9 @@
-"""How many threads TensorFlow uses within one operation; decided before it starts, for it cannot change its mind.
+"""How many threads the backend uses within one operation; decided before it starts, for it cannot change its mind.
 
 A small network's operations are too short to be shared out: with a pool of threads a call of a 64-64 perceptron
 takes a third longer alone, and much longer on busy cores (benchmarks/DATA_PLANE.md). A large one needs the pool.
-TF_NUM_INTRAOP_THREADS, TensorFlow's own variable, wins over what is decided here.
+TF_NUM_INTRAOP_THREADS and OMP_NUM_THREADS, TensorFlow's and PyTorch's own variables, win over what is decided
+here.
 Where results shall be the same bit by bit, the number has to be as well: one thread, whatever the network.
 """
 
@@ -19,8 +20,8 @@ from corral.protocol.specs import Spec
 if TYPE_CHECKING:
     from corral.launch.experiment import Experiment
 
-_VARIABLE = "TF_NUM_INTRAOP_THREADS"
-_FIXED = (_VARIABLE, "TF_NUM_INTEROP_THREADS", "NPROC")
+_VARIABLES = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
+_FIXED = (*_VARIABLES, "TF_NUM_INTEROP_THREADS", "NPROC")
 """The last is where JAX looks."""
 WIDEST = 512
 """Units of the widest layer that counts as small."""
@@ -35,7 +36,7 @@ def choose_threads(network: NetworkSettings, observation: Spec) -> None:
         network.torso == "auto" and any(len(leaf.shape) > 2 for leaf in observation.values())
     )
     if not network.build and not convolves and max(network.hidden, default=0) <= WIDEST:
-        os.environ.setdefault(_VARIABLE, "1")
+        _take_one()
 
 
 def choose_threads_for(experiment: Experiment) -> None:
@@ -64,4 +65,9 @@ def choose_threads_for_file(policy: Path) -> None:
     except (OSError, BadZipFile, KeyError):
         return  # whoever loads it says what is wrong with it
     if not convolves and policy.stat().st_size <= LARGEST_BYTES:
-        os.environ.setdefault(_VARIABLE, "1")
+        _take_one()
+
+
+def _take_one() -> None:
+    for variable in _VARIABLES:
+        os.environ.setdefault(variable, "1")

@@ -1,9 +1,13 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from corral.agents.policies import ActionScale, masked, policy_for
+from corral.agents.settings import AgentSettings
+from corral.agents.vtrace import VTraceAgent
 from corral.protocol.specs import TensorSpec
+from tests.agents.tables import masked_spec, masked_table
 
 VECTOR = {"observation": TensorSpec((4,), "float32")}
 
@@ -91,6 +95,20 @@ def test_a_mask_that_allows_nothing_rules_nothing_out():
     assert np.asarray(got)[0].tolist() == [1, 2]
     assert np.asarray(got)[1, 0] < -1e20
     assert np.asarray(got)[1, 1] == 4
+
+
+def test_a_saved_policy_keeps_to_its_mask(tmp_path):
+    agent = VTraceAgent(
+        AgentSettings(),
+        masked_spec(2, 3),
+        TensorSpec((), "int64", 0, 2),
+        masked_table(logits=[[9, 1, 0]] * 2, value=[0, 0]),
+    )
+    agent.policy().save(tmp_path / "policy.keras")
+    loaded = keras.models.load_model(tmp_path / "policy.keras")
+    row, masks = np.array([0, 1, 1], "i4"), np.array([[1, 1, 1], [0, 1, 1], [0, 0, 1]], "i1")
+    got = loaded.predict_on_batch({"row": row, "action_mask": masks})["action"]
+    assert np.asarray(got).tolist() == [0, 1, 2]
 
 
 def test_a_mask_of_another_size_is_refused():

@@ -19,7 +19,7 @@ SETTINGS = EnvironmentSettings(PAINTED)
 
 
 def naming_the_door(rows: int) -> Act:
-    def act(observation: Mapping[str, np.ndarray], first: np.ndarray) -> np.ndarray:
+    def act(observation: Mapping[str, np.ndarray], first: np.ndarray, shown: np.ndarray) -> np.ndarray:
         assert len(first) == rows
         assert (first == (observation["where/x"][:, 0] == 0)).all()
         return observation["door"]
@@ -93,13 +93,40 @@ def test_a_policy_remembers_until_the_episode_ends() -> None:
     assert played.returns.tolist() == played.lengths.tolist()
 
 
+def test_a_policy_remembers_nothing_of_others_turns() -> None:
+    """It counts what it sees, which is as much as the script has shown it: its steps so far, and one."""
+    import keras
+
+    script, seen = keras.Input((4,), dtype="int64", name="observation"), keras.Input((), name="seen")
+    right = keras.ops.equal(keras.ops.cast(seen, "int64"), script[:, 2])
+    outputs = {"action": keras.ops.cast(keras.ops.logical_not(right), "int64"), "seen": seen + 1.0}
+    settings = EnvironmentSettings("tests.support.scripted_apis:turns")
+    model = keras.Model({"observation": script, "seen": seen}, outputs)
+    player = GreedyPolicy(model, *spaces(settings)).player
+    wrong: list[np.ndarray] = []
+
+    def watched(rows: int) -> Act:
+        inner = player(rows)
+
+        def act(observation: Mapping[str, np.ndarray], first: np.ndarray, shown: np.ndarray) -> np.ndarray:
+            action = inner(observation, first, shown)
+            wrong.append(action[shown])
+            return action
+
+        return act
+
+    play_episodes(settings, watched, 4, seed=0)
+    assert len(wrong) > 10
+    assert not np.concatenate(wrong).any()
+
+
 def test_figures_of_one_episode_leave_its_error_open() -> None:
     figures = play_episodes(SETTINGS, naming_the_door, 1, seed=0).figures()
     assert figures["std_return"] is figures["standard_error"] is figures["confidence_interval_95"] is None
 
 
 def greedy(action: int) -> Callable[[int], Act]:
-    return lambda rows: lambda observation, first: np.full(rows, action)
+    return lambda rows: lambda observation, first, shown: np.full(rows, action)
 
 
 @pytest.mark.parametrize("identifier", ["DyingMatch", "turns"])
@@ -109,7 +136,7 @@ def test_players_whose_episodes_end_apart_play_as_many(identifier: str) -> None:
     whos: set[int] = set()
 
     def watching(rows: int) -> Act:
-        def act(observation: Mapping[str, np.ndarray], first: np.ndarray) -> np.ndarray:
+        def act(observation: Mapping[str, np.ndarray], first: np.ndarray, shown: np.ndarray) -> np.ndarray:
             whos.update(observation["observation"][:, 0].tolist())
             return np.zeros(rows, np.int64)
 

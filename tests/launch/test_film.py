@@ -18,7 +18,7 @@ from tests.support.painted_environment import HEIGHT, LONG, SHORT, WIDTH
 from tests.support.run_folder import PAINTED
 
 
-def second_door(observation: Mapping[str, np.ndarray], first: np.ndarray) -> np.ndarray:
+def second_door(observation: Mapping[str, np.ndarray], first: np.ndarray, shown: np.ndarray) -> np.ndarray:
     assert observation["where/x"].shape == (1, 1)
     assert observation["door"].shape == (1,)
     assert first.tolist() == [observation["where/x"][0, 0] == 0]

@@ -31,7 +31,7 @@ class Stubborn:
     def player(self, rows: int) -> Act:
         self.rows = rows
 
-        def act(observation: Mapping[str, np.ndarray], first: np.ndarray) -> np.ndarray:
+        def act(observation: Mapping[str, np.ndarray], first: np.ndarray, shown: np.ndarray) -> np.ndarray:
             assert len(first) == rows == len(observation["observation"])
             return np.full(rows, self._action)
 

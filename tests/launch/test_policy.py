@@ -24,7 +24,7 @@ ACTION = TensorSpec((), "int64", 0, 1)
 def test_actions_come_as_the_environment_takes_them(tmp_path: Path) -> None:
     policy = GreedyPolicy(load_policy(cartpole_run(tmp_path / "run") / "policy.keras"), OBSERVATION, ACTION)
     leans = np.array([[0, 0, -0.1, 0], [0, 0, 0.1, 0], [0, 0, 0.2, 0]], np.float32)
-    action = policy.player(3)({"observation": leans}, np.ones(3, bool))
+    action = policy.player(3)({"observation": leans}, np.ones(3, bool), np.ones(3, bool))
     assert action.tolist() == [0, 1, 1]
     assert action.dtype == np.int64
 
@@ -33,7 +33,9 @@ def test_continuous_actions() -> None:
     observation = keras.Input((4,), name="anything")  # a single input may be called so
     model = keras.Model(observation, {"action": observation[:, :2] * 2.0})
     policy = GreedyPolicy(model, OBSERVATION, TensorSpec((2,), "float64", -9.0, 9.0))
-    action = policy.player(1)({"observation": np.array([[1, 2, 3, 4]], np.float32)}, np.array([True]))
+    action = policy.player(1)(
+        {"observation": np.array([[1, 2, 3, 4]], np.float32)}, np.array([True]), np.array([True])
+    )
     assert action.tolist() == [[2.0, 4.0]]
     assert action.dtype == np.float64
 
@@ -47,7 +49,7 @@ def test_the_state_of_each_row_begins_as_zeros_where_an_episode_does() -> None:
     act = GreedyPolicy(model, OBSERVATION, ACTION).player(2)
     row = {"observation": np.array([[1, 0, 0, 0], [10, 0, 0, 0]], np.float32)}
     starts = [[True, True], [False, False], [False, True], [False, False]]
-    actions = [act(row, np.array(first)).tolist() for first in starts]
+    actions = [act(row, np.array(first), np.ones(len(first), bool)).tolist() for first in starts]
     assert actions == [[1, 10], [2, 20], [3, 10], [4, 20]]
 
 
@@ -123,6 +125,7 @@ def test_frames_are_stacked_for_the_model_as_in_training(tmp_path: Path) -> None
         act(
             {"observation": np.array([np.full((2, 2), one), np.full((2, 2), other)], np.uint8)},
             np.array([one_begins, other_begins]),
+            np.ones(2, bool),
         ).tolist()
         for one, other, one_begins, other_begins in shown
     ]

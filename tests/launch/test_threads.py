@@ -1,4 +1,4 @@
-"""Which servers let TensorFlow use one thread within an operation."""
+"""Which servers let TensorFlow, and PyTorch, use one thread within an operation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from corral.launch.threads import choose_threads, choose_threads_for_file
 from corral.protocol import TensorSpec
 
 VECTOR, IMAGE = TensorSpec((4,), "float32"), TensorSpec((84, 84, 4), "uint8")
-VARIABLE = "TF_NUM_INTRAOP_THREADS"
+VARIABLE, OF_TORCH = "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"
 
 
 @pytest.fixture(autouse=True)
 def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "")
-    monkeypatch.delenv(VARIABLE)
+    for variable in (VARIABLE, OF_TORCH):
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
 
 
 def saved(path: Path, config: str, weights: int = 100) -> Path:
@@ -45,7 +46,7 @@ def test_by_the_network_of_an_experiment(
     network: NetworkSettings, observation: TensorSpec, chosen: str | None
 ) -> None:
     choose_threads(network, {"observation": observation})
-    assert os.environ.get(VARIABLE) == chosen
+    assert os.environ.get(VARIABLE) == os.environ.get(OF_TORCH) == chosen
 
 
 def test_by_a_saved_model(tmp_path: Path) -> None:

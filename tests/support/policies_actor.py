@@ -15,7 +15,7 @@ from corral.launch.stopping import StopRequest
 
 def entrant(text: str) -> Entrant:
     name, address, share, player = text.split(",")
-    return Entrant(name, (address,), float(share) if share else None, (player,) if player else ())
+    return Entrant(name, (address,), float(share) if share else None, tuple(player.split("+")) if player else ())
 
 
 if __name__ == "__main__":
