@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 _VECTOR = "_vector"
 """A function of the user's, "make", has its vector form in "make" and this, beside it."""
 
+_PARTS = ("observation_space", "action_space", "reset", "step", "close")
+"""What of a gymnasium environment is used."""
+
 
 def spaces(settings: EnvironmentSettings) -> tuple[Spec, TensorSpec]:
     """What one environment gives and takes. Raises `BadEnvironmentError`."""
@@ -185,7 +188,15 @@ def _called(settings: EnvironmentSettings, function: Any) -> Any:
     if is_episode(function):
         return _call(settings, lambda **kwargs: FunctionEnvironment(function, kwargs))
     environment = _call(settings, function)
-    return DmEnvironment(environment) if is_dm_env(environment) else environment
+    if is_dm_env(environment):
+        return DmEnvironment(environment)
+    missing = [] if has_players(environment) else [name for name in _PARTS if not hasattr(environment, name)]
+    if missing:
+        raise BadEnvironmentError(
+            f"environment.id = {settings.id!r}: the function returns {environment!r:.100}, which has no "
+            f"{' and no '.join(missing)}: have it return an environment of gymnasium's, PettingZoo's or dm_env's"
+        )
+    return environment
 
 
 def _has_vector(settings: EnvironmentSettings) -> bool:

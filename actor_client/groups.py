@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from actor_client.rows import Rows
-from actor_client.spaces import action_spec, observation_spec
+from actor_client.spaces import action_spec, flatten, observation_spec
 from corral.protocol import RowFlags, Spec, TensorSpec
 
 
@@ -62,6 +62,32 @@ def ending(terminated: bool, truncated: bool) -> int:
     if truncated:
         flags |= RowFlags.TRUNCATED
     return int(flags)
+
+
+def row_leaves(space: Any, spec: Spec, value: Any) -> dict[str, np.ndarray]:
+    """The leaves of one environment's observation.
+
+    Args:
+      space: the environment's, of which `spec` is the `row_spec`.
+
+    Raises:
+      BadEnvironmentError: the observation is not of its space's form; numpy would spread one number over a row.
+    """
+    try:
+        leaves = flatten(space, value)
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise BadEnvironmentError(
+            f"the environment gives an observation that is not in {space} ({type(error).__name__}: {error})"
+        ) from error
+    for name, leaf in leaves.items():
+        shape = spec[name].shape
+        # A number is taken as an array of one, and the other way round: many environments write it so.
+        if leaf.shape != shape and not (leaf.size == 1 and set(shape) <= {1}):
+            raise BadEnvironmentError(
+                f"the environment gives {name} of shape {leaf.shape}, where its observation space says {shape}: "
+                "have it give what it says, or say what it gives"
+            )
+    return leaves
 
 
 def row_spec(space: Any) -> Spec:

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from actor_client.groups import ending, first_rows, row_spec, taken_spec
+from actor_client.groups import ending, first_rows, row_leaves, row_spec, taken_spec
 from actor_client.rows import Rows
-from actor_client.spaces import flatten
 from corral.telemetry.tracer import span
 
 
@@ -57,5 +56,5 @@ class SingleGroup:
         return {name: leaf.zeros(rows) for name, leaf in self.observation.items()}
 
     def _put(self, leaves: dict[str, np.ndarray], row: int, value: Any) -> None:
-        for name, leaf in flatten(self._space, value).items():
+        for name, leaf in row_leaves(self._space, self.observation, value).items():
             leaves[name][row] = leaf

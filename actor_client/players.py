@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from actor_client.groups import BadEnvironmentError, ending, row_spec, taken_spec
+from actor_client.groups import BadEnvironmentError, ending, row_leaves, row_spec, taken_spec
 from actor_client.rows import Rows
-from actor_client.spaces import flatten
 from corral.protocol import ENDED, Spec
 from corral.protocol.specs import mismatch
 
@@ -63,7 +62,7 @@ class Roster:
             from actor_client.action_mask import LEAF, masked
 
             observation = masked(observation, {LEAF: np.ones(self._space[LEAF].shape), **info} if ends else info)
-        return flatten(self._space, observation)
+        return row_leaves(self._space, self.observation, observation)
 
     def _space_of(self, environment: Any, agent: Any) -> Any:
         space = environment.observation_space(agent)

@@ -153,3 +153,53 @@ def test_an_episode_must_say_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> No
 def test_wrong_arguments_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadEnvironmentError, match="no_such_argument"):
         spaces(at(monkeypatch, corridor, no_such_argument=1))
+
+
+def shrinking(rng: np.random.Generator) -> Any:
+    yield [0.0, 0.0], 0.0
+    yield [1.0], 0.0
+
+
+def forgetful(rng: np.random.Generator) -> Any:
+    yield {"here": 0.0, "there": 0.0}, 0.0
+    yield {"here": 1.0}, 0.0
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (shrinking, r"observation of shape \(1,\), where its observation space says \(2,\)"),
+        (forgetful, r"an observation that is not in Dict\(.*\) \(KeyError: 'there'\)"),
+    ],
+)
+def test_an_observation_of_another_form_is_refused_rather_than_spread_over_its_row(
+    monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], said: str
+) -> None:
+    group = make_group(at(monkeypatch, function), 1)
+    rows = group.reset([0])
+    with pytest.raises(BadEnvironmentError, match=said):
+        group.step(rows.environment, np.array([0]))
+
+
+def test_a_number_and_an_array_of_one_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(rng: np.random.Generator) -> Any:
+        yield [0.0], 0.0
+        yield 3.0, 0.0
+
+    group = make_group(at(monkeypatch, careless), 1)
+    rows = group.step(group.reset([0]).environment, np.array([0]))
+    assert rows.observation["observation"].tolist() == [[3.0]]
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [(None, "returns None, which has no observation_space"), (3, "returns 3, which has no observation_space")],
+)
+def test_a_function_that_makes_no_environment_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, made: Any, said: str
+) -> None:
+    def make() -> Any:
+        return made
+
+    with pytest.raises(BadEnvironmentError, match=said):
+        spaces(at(monkeypatch, make, action_space=None))
