@@ -290,7 +290,9 @@ class LearnerLink(threading.Thread):
         while breaks.poll(0):
             recv_monitor_message(breaks)
         if self.welcomed:
-            log.warning("the learner has gone, or cannot be reached; its last policy goes on acting")
+            blocks = self.delivers and self._outbox.when_full == "block"
+            until = f", until {self._outbox.window} unrolls wait for it: then actors wait, too" if blocks else ""
+            log.warning("the learner has gone, or cannot be reached; its last policy goes on acting%s", until)
             self._greet_anew()
 
     def _greet_anew(self) -> None:

@@ -43,11 +43,12 @@ class Outbox:
         that have not been sent yet are dropped and counted, and so are all but the latest episodes.
 
     Attributes:
+      when_full: as given.
       epoch: of the learner for which alone all this is; 0 where it is for whichever there is.
     """
 
     def __init__(self, when_full: Literal["block", "shed"]) -> None:
-        self._when_full = when_full
+        self.when_full = when_full
         self.epoch = 0
         self._lock = threading.Lock()
         self._waiting: deque[Columns] = deque()
@@ -77,7 +78,7 @@ class Outbox:
     @property
     def blocked(self) -> bool:
         """Whether actors should wait for the learner."""
-        return self._when_full == "block" and self._held >= self._window
+        return self.when_full == "block" and self._held >= self._window
 
     @property
     def unaccepted_unrolls(self) -> int:
@@ -111,12 +112,12 @@ class Outbox:
                 self._waiting.append(columns)
                 self._held += unrolls_in(columns)
                 self._put_steps += columns.steps
-            while self._when_full == "shed" and self._held > self._window and self._waiting:
+            while self.when_full == "shed" and self._held > self._window and self._waiting:
                 shed = self._waiting.popleft()
                 self._held -= unrolls_in(shed)
                 self.shed_unrolls += unrolls_in(shed)
                 self.shed_steps += shed.steps
-            if self._when_full == "shed" and len(self._episodes) > MAX_EPISODES:
+            if self.when_full == "shed" and len(self._episodes) > MAX_EPISODES:
                 surplus = len(self._episodes) - MAX_EPISODES
                 del self._episodes[:surplus]
                 self.shed_episodes += surplus

@@ -150,7 +150,10 @@ class ContinuousAgent(AgentBase):
 def check_bounded(scale: ActionScale, settings: AgentSettings, action: TensorSpec) -> None:
     """Raises `ValueError` for actions that are not numbers within bounds."""
     if np.dtype(action.dtype).kind != "f" or not scale.bounded:
-        raise ValueError(f"{settings.name} takes a vector of numbers, each with both bounds, not {action}")
+        raise ValueError(
+            f"{settings.name} takes a vector of numbers, each with both bounds, not {action}; "
+            "docs/algorithms.md says what others take (agent.name)"
+        )
 
 
 def _own(network: Any, name: str) -> tuple[keras.Model, keras.Model]:

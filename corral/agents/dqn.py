@@ -50,7 +50,8 @@ class QAgent(AgentBase):
         policy = policy_for(action, observation)
         if not isinstance(policy, DiscretePolicy):
             raise ValueError(
-                f"{settings.name} takes one discrete action (an integer, shape [], both bounds), not {action}"
+                f"{settings.name} takes one discrete action (an integer, shape [], both bounds), not {action}; "
+                "docs/algorithms.md says what others take (agent.name)"
             )
         self._settings = settings
         self._policy = policy

@@ -75,12 +75,17 @@ class _PlainLines:
         self._clock = clock
         self._estimate = Estimate(clock)
         self._said_at = clock()
+        self._begun = ""
 
     def __call__(self, text: str, done: float = 0, total: float = 0) -> None:
         if total:
             self._estimate.at(done, total)
             if self._clock() - self._said_at < self._every_s:
                 return
+        elif text == self._begun:
+            return
+        else:
+            self._begun = text
         self._said_at = self._clock()
         line = ", ".join(part for part in (text, _far(done, total, self._estimate)) if part)
         self._print(line)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from corral.dashboard.steering import Line
 from corral.dashboard.watch import Watch
 from corral.launch.errors import UserError
 from corral.launch.stopping import StopRequest
+from corral.protocol.sockets import is_loopback
 
 PORT = 5580
 """The port, or, where it is taken, the first free one of the twenty from there."""
@@ -71,7 +71,7 @@ def serve(
         binding_refresh_interval=None,
         show_welcome_message=False,
     )
-    local = _is_loopback(host)
+    local = is_loopback(host)
     gate = Gate(application, token, _LOOPBACK if local else None, reading_is_free=local, cookie=f"corral-{port}")
     # No access log: the token stands in the first request. No compression: it costs more than loopback does.
     config = uvicorn.Config(
@@ -112,12 +112,6 @@ async def _run(server: _Server, listener: socket.socket, stop: StopRequest, on_s
         await asyncio.sleep(_FAREWELL_S)
         server.should_exit = True
     await serving
-
-
-def _is_loopback(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

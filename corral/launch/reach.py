@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from urllib.parse import urlsplit
 
+from corral.protocol.sockets import is_private
+
 
 def how_far(address: str, timeout_s: float = 1.0) -> str:
     """What a person can do about silence at `address`, in one clause. Tries to connect for `timeout_s`."""
@@ -20,7 +22,9 @@ def how_far(address: str, timeout_s: float = 1.0) -> str:
     except socket.gaierror:
         return f"the name {where.hostname} is not known here: check it, or use the address"
     except ConnectionRefusedError:
-        return f"nothing listens there: is the server up, with --address tcp://0.0.0.0:{where.port}?"
+        # On this machine the default address will do.
+        there = "" if is_private(address) else f", with --address tcp://0.0.0.0:{where.port}"
+        return f"nothing listens there: is the server up{there}?"
     except TimeoutError:
         return f"{where.hostname} says nothing at all: a firewall between (docs/machines.md), or no such machine"
     except OSError as error:

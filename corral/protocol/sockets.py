@@ -124,7 +124,14 @@ def is_private(address: str) -> bool:
     if address.startswith(("ipc://", "inproc://")):
         return True
     try:
-        host = urlsplit(address).hostname or ""
+        return is_loopback(urlsplit(address).hostname or "")
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine's own, by name or by number."""
+    try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

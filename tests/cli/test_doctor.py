@@ -16,7 +16,7 @@ def test_it_says_what_is_wrong_and_what_to_do() -> None:
     done = corral_command("doctor", "--server", address, without=("keras",))
     assert done.returncode == 1
     assert f"bad   server        {address} does not answer\n" in done.stdout
-    assert "-> nothing listens there: is the server up, with --address tcp://0.0.0.0:" in done.stdout
+    assert "-> nothing listens there: is the server up?\n" in done.stdout
     assert "no Keras here: an actor needs none" in done.stdout
 
 

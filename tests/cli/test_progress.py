@@ -17,6 +17,7 @@ def test_elsewhere_there_are_plain_lines() -> None:
     file, clock = io.StringIO(), Clock(0.0)
     with progress(Console(file=file, width=20), clock=clock) as say:
         say("starting [the] server")
+        say("starting [the] server")
         say("measuring", 0, 4)
         clock.now = 10
         say("measuring", 1, 4)

@@ -83,7 +83,7 @@ def test_two_share_the_ports_and_a_named_one_is_taken_or_refused() -> None:
         (["a", "--file", "nowhere.toml"], "nowhere.toml: no such file"),
         (["tcp://nowhere"], "is no address"),
         (["a:1", "--learner", "b:2"], "is no address"),
-        (["a:1", "--keys", "nowhere"], "no operator's secret key"),
+        (["a:1", "--keys", "nowhere"], "nowhere: no such folder of keys"),
         (["a:1", "--host", "203.0.113.7"], "cannot listen on 203.0.113.7"),
     ],
 )

@@ -504,3 +504,14 @@ def test_a_learner_that_has_gone_is_missed_and_the_next_one_is_found(rig: Rig) -
     with UnrollSource(rig.unrolls) as second:
         until(lambda: second.unrolls == 1, what="an unroll")
         assert rig.link.welcomed
+
+
+def test_that_a_learner_has_gone_is_said_with_what_it_means_for_actors(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as life:
+        learner = RawLearner(rig.unrolls, life)
+        learner.welcome(learner.next(MessageType.HELLO), cursor=0, window=3)
+        until(lambda: rig.link.welcomed, what="a welcome")
+    until(lambda: not rig.link.welcomed, what="that its end is seen")
+    assert "goes on acting, until 3 unrolls wait for it: then actors wait, too" in caplog.text
