@@ -88,6 +88,7 @@ def test_an_actor_that_dies_takes_its_open_steps_along_and_nothing_else(run: Scr
     assert newcomer.end() == 0
 
 
+@pytest.mark.long
 def test_actors_rejoin_a_server_that_was_killed(run: ScriptedRun) -> None:
     server = run.start_server()
     run.publish()
@@ -101,6 +102,7 @@ def test_actors_rejoin_a_server_that_was_killed(run: ScriptedRun) -> None:
     assert actor.end() == 0
 
 
+@pytest.mark.long
 def test_every_step_counts_once_between_actors_and_server_on_a_bad_network(run: ScriptedRun) -> None:
     run.start_server()
     run.publish()

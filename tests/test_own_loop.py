@@ -24,6 +24,7 @@ def place() -> Iterator[Workplace]:
         yield place
 
 
+@pytest.mark.long
 def test_it_trains_beside_a_server_and_an_actor(place: Workplace) -> None:
     serve, act, learn = re.findall(r"^(?:corral (?:server|actor)|python) .*", PAGE, re.MULTILINE)
     with ExitStack() as stack:

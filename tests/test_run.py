@@ -151,6 +151,7 @@ def test_the_run_has_a_folder_that_tells_all(place: Workplace) -> None:
     assert {"actors/environment_s", "actors/wait_s"} <= lines[-1].keys()  # told seldom: both may still be 0
 
 
+@pytest.mark.long
 def test_ctrl_c_and_resume_reach_the_same_target(place: Workplace) -> None:
     command = Command(place, "--set", "run.target_return=400", "--set", "learner.checkpoint_every_s=1000")
     command.until_training()
@@ -175,6 +176,7 @@ def test_ctrl_c_and_resume_reach_the_same_target(place: Workplace) -> None:
     assert place.leftovers() == []
 
 
+@pytest.mark.long
 def test_a_learner_that_is_killed_goes_on_from_its_checkpoint(place: Workplace) -> None:
     command = Command(place, "--set", "run.target_return=150", "--set", "learner.checkpoint_every_s=0.2")
     command.until_training()
@@ -195,6 +197,7 @@ def test_a_run_that_goes_on_cannot_be_resumed_beside_itself(place: Workplace) ->
     assert command.end(30)[0] == 130
 
 
+@pytest.mark.long
 def test_batching_is_set_while_it_runs(place: Workplace) -> None:
     command = Command(place, *ENDLESS, "--timeout-us", "300", "--buckets", "1,12,48")
     command.until_training()
@@ -219,6 +222,7 @@ def test_batching_is_set_while_it_runs(place: Workplace) -> None:
     assert command.end(30)[0] == 130
 
 
+@pytest.mark.long
 def test_actors_and_the_server_come_back_when_they_are_killed(place: Workplace) -> None:
     command = Command(place, "--set", "run.target_return=200")
     command.until_training()

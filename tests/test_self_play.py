@@ -59,6 +59,7 @@ def best_answers(policy: Path) -> list[int]:
     return np.asarray(model.predict_on_batch({"observation": np.arange(4)})["action"]).tolist()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_frozen_opponent_is_beaten(place: Workplace) -> None:
     save_stubborn_policy(place.folder / "rock.keras", ROCK)

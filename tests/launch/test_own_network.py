@@ -43,6 +43,7 @@ def corral(place: Workplace, command: str, build: str) -> subprocess.CompletedPr
     return place.corral(command, "examples/cartpole.toml", "--set", f"agent.network.build={build}")
 
 
+@pytest.mark.long
 def test_it_is_trained_saved_and_served(place: Workplace) -> None:
     ran = corral(place, "run", "nets:build")
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -14,8 +14,8 @@ from learner.settings import LearnerSettings
 
 def check(monkeypatch: pytest.MonkeyPatch, minibatches: int = 1, **settings: Any) -> None:
     """As on a machine with four accelerators."""
-    backend = load_backend()
-    monkeypatch.setattr(backend, "_devices", lambda: (["a", "b", "c", "d"], ["p"]))
+    devices = f"{load_backend().__name__}.devices._devices"
+    monkeypatch.setattr(devices, lambda: (["a", "b", "c", "d"], ["p"]))
     _check_shares(LearnerSettings(**settings), minibatches)
 
 
