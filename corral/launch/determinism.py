@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from corral.launch.errors import UserError
+
 if TYPE_CHECKING:
     from corral.agents import AgentSpec
     from corral.launch.experiment import Experiment
@@ -16,6 +18,8 @@ def check_determinism(experiment: Experiment) -> None:
     """Raises `ValueError` where a run that shall be deterministic has what cannot be."""
     if not experiment.run.determinism:
         return
+    from actor_client.envpool_vector import is_envpool
+
     server, learner = experiment.server, experiment.learner
     wrong = {
         "[policies]: each has a pace of its own": bool(experiment.policies),
@@ -26,11 +30,22 @@ def check_determinism(experiment: Experiment) -> None:
         'server.batching.timeout_us: "auto" learns from clocks': server.batching.timeout_us == "auto",
         'environment.vectorization: in the "native" form environments share their chances; "none" steps single '
         "ones": experiment.environment.vectorization == "native",
+        "environment.id: environments of EnvPool's share the seed of their pool; gymnasium has many of them, "
+        "too": is_envpool(experiment.environment.id),
         f"actor.processes x actor.environments: one batch takes all {environments_of(experiment)}, and at most "
         f"{_MOST_ROWS}": environments_of(experiment) > _MOST_ROWS,
     }
     if problems := [text for text, is_so in wrong.items() if is_so]:
         raise ValueError(f"run.determinism = true does not go with {'; nor with '.join(problems)}")
+
+
+def check_one_player(experiment: Experiment) -> None:
+    """Raises `UserError` where a run that shall be deterministic has several players, which come and go: one batch
+    has a row for each environment. Makes an environment to see."""
+    from actor_client.environments import players
+
+    if experiment.run.determinism and players(experiment.environment):
+        raise UserError(f"run.determinism = true does not go with several players: {experiment.environment.id} has")
 
 
 _MOST_ROWS = 65_535

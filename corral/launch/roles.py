@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corral.launch.determinism import chunk_of, in_lockstep, lockstep_of
+from corral.launch.determinism import check_one_player, chunk_of, in_lockstep, lockstep_of
 from corral.launch.errors import UserError
 from corral.launch.experiment import Experiment
 from corral.launch.folder import RESULT, experiment_file, write_json
@@ -47,6 +47,7 @@ def run_server(
 
     experiment, settings = in_lockstep(member.experiment), member.settings
     repeats = experiment.run.determinism
+    check_one_player(experiment)
     _repeat_bits(experiment)
     board = Board()
     with precision_refused("server.precision"):

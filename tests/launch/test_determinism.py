@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from corral.launch.determinism import in_lockstep
+from corral.launch.determinism import check_one_player, in_lockstep
+from corral.launch.errors import UserError
 from corral.launch.experiment import ExperimentError, load_experiment
 from tests.launch.conftest import FakeRun, runs
 
@@ -38,6 +41,7 @@ def file(tmp_path: Path) -> Path:
         ("learner.max_policy_lag=1", "learner.max_policy_lag"),
         ("server.batching.timeout_us=auto", "server.batching.timeout_us"),
         ("environment.vectorization=native", "environment.vectorization"),
+        ("environment.id=envpool:CartPole-v1", "environment.id"),
         ("actor.environments=60000", "actor.processes x actor.environments"),
     ],
 )
@@ -45,6 +49,22 @@ def test_what_cannot_be_deterministic_is_refused_by_name(file: Path, setting: st
     with pytest.raises(ExperimentError, match=rf"run\.determinism.*{word}"):
         load_experiment(file, [setting], {})
     load_experiment(file, [setting, "run.determinism=false"], {})
+
+
+def test_several_players_are_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Players:
+        possible_agents = ("left", "right")
+
+        def close(self) -> None:
+            pass
+
+    module = ModuleType("tests.of_players")
+    vars(module)["make"] = Players
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    check_one_player(load_experiment(file, [], {}))
+    several = load_experiment(file, [f"environment.id={module.__name__}:make"], {})
+    with pytest.raises(UserError, match="does not go with several players"):
+        check_one_player(several)
 
 
 def test_one_batch_takes_every_environment_whatever_the_file_says(file: Path) -> None:
