@@ -126,10 +126,10 @@ def thinned(points: Sequence[Any], most: int = POINTS) -> list[Any]:
 
 
 def _lives(lines: Sequence[Line]) -> Iterator[list[Line]]:
-    """The lines of each sitting, whose seconds begin anew."""
+    """The lines of each sitting: one that began after the line before was written is another."""
     begun = 0
     for index, (before, line) in enumerate(pairwise(lines), 1):
-        if line["elapsed_s"] < before["elapsed_s"]:
+        if line["time"] - line["elapsed_s"] >= before["time"]:
             yield list(lines[begun:index])
             begun = index
     if lines:

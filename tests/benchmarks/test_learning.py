@@ -76,6 +76,14 @@ def test_a_record_counts_all_sittings(tmp_path: Path) -> None:
     assert kept.shares == {"learning": 0.5, "model": 0.1, "environments": 0.25, "evaluation": 0.1}
 
 
+def test_a_sitting_that_ends_sooner_than_the_next_one_tells_counts_too(tmp_path: Path) -> None:
+    folder = run_of_two_sittings(tmp_path / "runs" / "cartpole_vtrace-0")
+    (folder / "metrics.jsonl").write_text(metrics((1005, 5, 50, 20.0), (2008, 8, 160, 35.0)))
+    kept = record(tmp_path)
+    assert kept.wall_s == 13.0  # 5 and 8
+    assert [point[:2] for point in kept.curve] == [[50, 5], [160, 13]]
+
+
 def test_a_record_that_was_written_is_read_the_same(tmp_path: Path) -> None:
     kept = record(tmp_path, greedy={"episodes": 5, "mean_return": 100.0, "standard_error": None})
     assert kept.write(tmp_path / "kept") == tmp_path / "kept" / "cartpole_vtrace-0.json"
