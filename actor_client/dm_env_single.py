@@ -1,6 +1,6 @@
 """Environments by DeepMind's dm_env API as gymnasium ones: dm_control's tasks, and what users' functions make.
 
-Needs `corral[dm_control]`.
+Needs `corral[dm-control]`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class DmEnvironment(gymnasium.Env[Any, Any]):
       environment: a `dm_env.Environment`.
 
     Raises:
-      BadEnvironmentError: `corral[dm_control]` is not installed, or its specs are none of arrays.
+      BadEnvironmentError: `corral[dm-control]` is not installed, or its specs are none of arrays.
     """
 
     def __init__(self, environment: Any) -> None:
         self._environment = environment
-        self._shimmy = require("shimmy.utils.dm_env", "dm_control", "the environment is a dm_env one")
+        self._shimmy = require("shimmy.utils.dm_env", "dm-control", "the environment is a dm_env one")
         try:
             self.observation_space = self._shimmy.dm_spec2gym_space(environment.observation_spec())
             self.action_space = self._shimmy.dm_spec2gym_space(environment.action_spec())

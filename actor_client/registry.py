@@ -28,7 +28,7 @@ def registered(name: str) -> str:
         return identifier
     if identifier.startswith("dm_control/"):
         for needed in ("dm_control", "shimmy"):
-            require(needed, "dm_control", f"{name} is a task of dm_control's (Python 3.11 and 3.12)")
+            require(needed, "dm-control", f"{name} is a task of dm_control's (Python 3.11 and 3.12)")
     elif module or identifier.startswith("ALE/"):
         require("ale_py", "atari", f"{name} is an Atari game")
     else:

@@ -137,4 +137,4 @@ def test_a_discount_within_an_episode_is_refused(settings: EnvironmentSettings) 
 def test_the_extra_is_named_where_it_is_missing(missing: str) -> None:
     told = apart(WALKER.id, missing).splitlines()[-1]
     assert "BadEnvironmentError" in told
-    assert 'pip install "corral[dm_control]"' in told
+    assert 'pip install "corral[dm-control]"' in told

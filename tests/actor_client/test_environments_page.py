@@ -77,7 +77,7 @@ def test_versions_are_those_that_are_tested_with() -> None:
 
 def test_extras_are_there() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    named = {extra for row in ROWS for extra in re.findall(r"corral\[(\w+)\]", row[2])}
-    assert named == {"atari", "mujoco", "envpool", "dm_control", "players"}
+    named = {extra for row in ROWS for extra in re.findall(r"corral\[([\w-]+)\]", row[2])}
+    assert named == {"atari", "mujoco", "envpool", "dm-control", "players"}
     assert named <= extras.keys()
     assert all(extra in extras["dev"][0] for extra in named)
