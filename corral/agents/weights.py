@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+
+if TYPE_CHECKING:
+    from corral.agents.agent import Agent
+
+
+def published_nets(agent: Agent) -> dict[str, keras.Model]:
+    """The nets that `agent` acts with, by name: those whose weights go from learners to servers."""
+    return {name: agent.nets[name] for name in agent.published}
 
 
 def weights_of(nets: Mapping[str, keras.Model]) -> dict[str, np.ndarray]:

@@ -66,10 +66,11 @@ def host_learner(settings: Message, wire: Wire) -> None:
 
     import_keras()
     from corral.agents import weights_of
+    from corral.agents.weights import published_nets
     from learner import UnrollSource, WeightPublisher
 
     agent = load_agent(settings["model"], settings["request"])
-    nets = {name: agent.nets[name] for name in agent.published}
+    nets = published_nets(agent)
     mine = weights_of(nets)
     # As far from the first as chance makes it, so that nothing between the two passes for either.
     other = {name: _another(array) for name, array in mine.items()}

@@ -63,6 +63,7 @@ def host_training(settings: Message, wire: Wire) -> None:
     choose_threads_for(experiment)
     import_keras()
     from corral.agents import load_backend, weights_of
+    from corral.agents.weights import published_nets
     from corral.launch.roles import agent_of
 
     agent = agent_of(experiment)
@@ -82,7 +83,7 @@ def host_training(settings: Message, wire: Wire) -> None:
     # Of a replay, each sequence that an unroll begins is drawn so often (`learner.feed.ReplayFeed`).
     begun = spec.unroll_length - spec.sample_length + 1
     drawn = experiment.learner.replay.samples_per_insert * begun if spec.replay else 1.0
-    published = weights_of({name: agent.nets[name] for name in agent.published})
+    published = weights_of(published_nets(agent))
     wire.tell(
         step_s=float(np.median(taken)),
         cores=used / whole,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from corral.launch.errors import UserError
+from corral.protocol.limits import MAX_ROWS
 
 if TYPE_CHECKING:
     from corral.agents import AgentSpec
@@ -33,7 +34,7 @@ def check_determinism(experiment: Experiment) -> None:
         "environment.id: environments of EnvPool's share the seed of their pool; gymnasium has many of them, "
         "too": is_envpool(experiment.environment.id),
         f"actor.processes x actor.environments: one batch takes all {environments_of(experiment)}, and at most "
-        f"{_MOST_ROWS}": environments_of(experiment) > _MOST_ROWS,
+        f"{MAX_ROWS}": environments_of(experiment) > MAX_ROWS,
     }
     if problems := [text for text, is_so in wrong.items() if is_so]:
         raise ValueError(f"run.determinism = true does not go with {'; nor with '.join(problems)}")
@@ -46,9 +47,6 @@ def check_one_player(experiment: Experiment) -> None:
 
     if experiment.run.determinism and players(experiment.environment):
         raise UserError(f"run.determinism = true does not go with several players: {experiment.environment.id} has")
-
-
-_MOST_ROWS = 65_535
 
 
 def _addresses(experiment: Experiment) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from actor_client.environments import players
 from corral.agents import Agent, load_backend
-from corral.agents.weights import named_variables
+from corral.agents.weights import named_variables, published_nets
 from corral.launch.errors import UserError
 from corral.launch.evaluation import play_episodes, shares_of
 from corral.launch.evaluations import Evaluations, best_evaluation
@@ -131,7 +131,7 @@ class BestPolicy:
         """Keep these if none so far earned as much; whether that was so."""
         if not mean_return > self._mean_return:
             return False
-        nets = {name: self._agent.nets[name] for name in self._agent.published}
+        nets = published_nets(self._agent)
         for name, variable in named_variables(nets).items():
             variable.assign(weights[name])
         try:

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 
 from corral.agents.agent import Call
+from corral.agents.backend.precision import cast_nets
+from corral.agents.settings import Precision
 
 
 def caller(nets: Mapping[str, keras.Model]) -> Call:
@@ -24,3 +26,14 @@ def clone_net(net: keras.Model) -> keras.Model:
     clone = keras.models.clone_model(net)
     clone.set_weights(net.get_weights())
     return clone
+
+
+def replica_nets(nets: Mapping[str, keras.Model], clone: bool, precision: Precision) -> dict[str, keras.Model]:
+    """The nets of a replica: copies where it is a clone or computes in another precision, else these.
+
+    Raises:
+      PrecisionError: a net cannot be cast.
+    """
+    if precision != "float32":
+        return cast_nets(nets, precision)
+    return {name: clone_net(net) for name, net in nets.items()} if clone else dict(nets)

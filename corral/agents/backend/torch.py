@@ -13,12 +13,11 @@ import torch
 from corral.agents.agent import Agent
 from corral.agents.backend import TRAINING, BackendError, how_to_choose
 from corral.agents.backend.devices import for_replicas
-from corral.agents.backend.nets import caller, clone_net
-from corral.agents.backend.precision import cast_nets
+from corral.agents.backend.nets import caller, replica_nets
 from corral.agents.backend.replica import Function, ReplicaBase
 from corral.agents.backend.variables import check_fit
 from corral.agents.settings import Count, OptimizerSettings, Precision
-from corral.agents.weights import named_variables
+from corral.agents.weights import named_variables, published_nets
 from corral.protocol.specs import Spec, TensorSpec
 
 
@@ -83,13 +82,10 @@ class CompiledAct(ReplicaBase):
         device: str | None = None,
         precision: Precision = "float32",
     ) -> None:
-        nets = {name: agent.nets[name] for name in agent.published}
+        nets = published_nets(agent)
         self._device = device
         with self._placed():
-            if precision != "float32":
-                self._nets = cast_nets(nets, precision)
-            else:
-                self._nets = {name: clone_net(net) for name, net in nets.items()} if clone else nets
+            self._nets = replica_nets(nets, clone, precision)
             self._where = keras.ops.zeros(()).device
         variables = _Variables(named_variables(self._nets), _Variables(named_variables(nets)).spec)
         super().__init__(agent, buckets, variables, precision)

@@ -15,7 +15,7 @@ from corral.agents.backend.nets import caller
 from corral.agents.backend.precision import cast_nets
 from corral.agents.backend.replica import Function, ReplicaBase
 from corral.agents.settings import Precision
-from corral.agents.weights import named_variables
+from corral.agents.weights import named_variables, published_nets
 
 
 class CompiledAct(ReplicaBase):
@@ -41,7 +41,7 @@ class CompiledAct(ReplicaBase):
         device: jax.Device | None = None,
         precision: Precision = "float32",
     ) -> None:
-        nets = {name: agent.nets[name] for name in agent.published}
+        nets = published_nets(agent)
         self._device = device
         self._nets = nets if precision == "float32" else cast_nets(nets, precision)
         traced = named_variables(self._nets)

@@ -20,7 +20,7 @@ from corral.agents.backend.optimizers import make_optimizer, optimizer_state
 from corral.agents.backend.replica import Function
 from corral.agents.backend.trainer import TrainerBase, as_batch, name_everything
 from corral.agents.settings import Count, OptimizerSettings
-from corral.agents.weights import named_variables
+from corral.agents.weights import named_variables, published_nets
 
 
 class Trainer(TrainerBase):
@@ -43,7 +43,7 @@ class Trainer(TrainerBase):
         self._step = keras.Variable(0, dtype="int32", trainable=False, name="step")
         self._groups = {name: _Group(agent, group, settings) for name, group in agent.groups.items()}
         self._slow = {name: clone_net(agent.nets[name]) for name in agent.targets}
-        published = {name: agent.nets[name] for name in agent.published}
+        published = published_nets(agent)
         self._published = Variables(named_variables(published), place=place)
         optimizers = {name: optimizer_state(group.optimizer) for name, group in self._groups.items()}
         nets, targets = named_variables(agent.nets), named_variables(self._slow)

@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from corral.agents.agent import Agent
-from corral.agents.backend.nets import caller, clone_net
-from corral.agents.backend.precision import cast_nets
+from corral.agents.backend.nets import caller, replica_nets
 from corral.agents.backend.replica import ReplicaBase
 from corral.agents.backend.tensorflow.function import Function
 from corral.agents.backend.tensorflow.variables import Variables, tf_variables
 from corral.agents.settings import Precision
+from corral.agents.weights import published_nets
 
 
 class CompiledAct(ReplicaBase):
@@ -39,13 +39,10 @@ class CompiledAct(ReplicaBase):
         device: str | None = None,
         precision: Precision = "float32",
     ) -> None:
-        nets = {name: agent.nets[name] for name in agent.published}
+        nets = published_nets(agent)
         self._device = device
         with tf.device(device):
-            if precision != "float32":
-                self._nets = cast_nets(nets, precision)
-            else:
-                self._nets = {name: clone_net(net) for name, net in nets.items()} if clone else nets
+            self._nets = replica_nets(nets, clone, precision)
         variables = Variables(tf_variables(self._nets), Variables(tf_variables(nets)).spec)
         super().__init__(agent, buckets, variables, precision)
 

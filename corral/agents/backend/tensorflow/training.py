@@ -19,6 +19,7 @@ from corral.agents.backend.tensorflow.variables import Variables, tf_variables
 from corral.agents.backend.towers import Towers
 from corral.agents.backend.trainer import TrainerBase, as_batch, name_everything
 from corral.agents.settings import Count, OptimizerSettings
+from corral.agents.weights import published_nets
 
 
 class Trainer(TrainerBase):
@@ -40,7 +41,7 @@ class Trainer(TrainerBase):
         self._groups = {name: _Group(agent, group, settings) for name, group in agent.groups.items()}
         self._slow = {name: clone_net(agent.nets[name]) for name in agent.targets}
         self._kept, self._slow_kept = _kept(agent.nets), _kept(self._slow)
-        self._published = Variables(tf_variables({name: agent.nets[name] for name in agent.published}))
+        self._published = Variables(tf_variables(published_nets(agent)))
         optimizers = {name: group.optimizer_variables() for name, group in self._groups.items()}
         nets, targets = tf_variables(agent.nets), tf_variables(self._slow)
         self._everything = Variables(name_everything(nets, targets, optimizers, self._step))
