@@ -8,36 +8,22 @@ from typing import Any
 import numpy as np
 
 from actor_client.groups import BadEnvironmentError
-from actor_client.players import Bench, Roster, plain, players_of
+from actor_client.players import PlayedGroup, plain
 from actor_client.rows import Rows
 from corral.telemetry.tracer import span
 
 
-class PlayersGroup:
+class PlayersGroup(PlayedGroup):
     """Environments of several players each, stepped one after the other.
 
     A player whose episode ends before the environment's shows no row until the next episode that it is part of: its
     end comes with that one's first observation. One that joins in the middle has its first row then.
 
-    Attributes:
-      players: their names, in the environment's order.
-
     Args:
       environments: what PettingZoo calls parallel: `possible_agents`, `agents`, `observation_space(agent)`,
         `action_space(agent)`, `reset(seed)` and `step(actions)`, with a dictionary of agents for everything.
       action_mask: whether `infos[agent]["action_mask"]` says what is allowed.
-
-    Raises:
-      BadEnvironmentError: the players differ in what they see or do.
     """
-
-    def __init__(self, environments: list[Any], action_mask: bool = False) -> None:
-        self._environments = environments
-        self._roster = roster = Roster(environments[0], action_mask)
-        self.players = players_of(environments[0])
-        self.size = len(environments) * len(roster.agents)
-        self.observation, self.action = roster.observation, roster.action
-        self._bench = Bench(self.observation, self.size)
 
     @span("environment reset")
     def reset(self, seeds: list[int] | None) -> Rows:
@@ -57,10 +43,6 @@ class PlayersGroup:
         for index, actions in chosen.items():
             self._step(index, actions)
         return self._bench.rows()
-
-    def close(self) -> None:
-        for environment in self._environments:
-            environment.close()
 
     def _begin(self, index: int, seed: int | None = None) -> None:
         observations, infos = self._environments[index].reset(seed=seed)

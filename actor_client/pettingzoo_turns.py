@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from actor_client.players import Bench, Roster, plain, players_of
+from actor_client.players import PlayedGroup, plain
 from actor_client.rows import Rows
 from corral.telemetry.tracer import span
 
@@ -16,31 +16,17 @@ def takes_turns(environment: Any) -> bool:
     return hasattr(environment, "agent_iter")
 
 
-class TurnsGroup:
+class TurnsGroup(PlayedGroup):
     """Environments of several players that take turns, each stepped until it is somebody's turn.
 
     Of an environment only the player whose turn it is shows a row. Its reward is all that it earned since it acted
     last, while others did. Where its episode has ended, that is told with its first turn of the next one.
 
-    Attributes:
-      players: their names, in the environment's order.
-
     Args:
       environments: what PettingZoo calls AEC: `possible_agents`, `observation_space(agent)`, `action_space(agent)`,
         `reset(seed)`, `last()`, `step(action)`, `agents` and `agent_selection`.
       action_mask: whether a player's info has "action_mask".
-
-    Raises:
-      BadEnvironmentError: the players differ in what they see or do.
     """
-
-    def __init__(self, environments: list[Any], action_mask: bool = False) -> None:
-        self._environments = environments
-        self._roster = roster = Roster(environments[0], action_mask)
-        self.players = players_of(environments[0])
-        self.size = len(environments) * len(roster.agents)
-        self.observation, self.action = roster.observation, roster.action
-        self._bench = Bench(self.observation, self.size)
 
     @span("environment reset")
     def reset(self, seeds: list[int] | None) -> Rows:
@@ -59,10 +45,6 @@ class TurnsGroup:
             self._environments[index].step(plain(act))
             self._next_turn(index)
         return self._bench.rows()
-
-    def close(self) -> None:
-        for environment in self._environments:
-            environment.close()
 
     def _next_turn(self, index: int) -> None:
         """Go on until somebody is to act, with another episode where one is over, and show that row."""

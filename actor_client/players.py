@@ -151,6 +151,36 @@ class Bench:
         return Rows(index, reward, flags, observation, final)
 
 
+class PlayedGroup:
+    """Environments of several players each, stepped one after the other.
+
+    Attributes:
+      players: their names, in the environment's order.
+      size: rows of all players.
+      observation, action: one row of what they see and do.
+
+    Args:
+      environments: of one kind; see the API's own group for what they must have.
+      action_mask: whether a player's info has "action_mask", which says what is allowed.
+
+    Raises:
+      BadEnvironmentError: the players differ in what they see or do.
+    """
+
+    def __init__(self, environments: list[Any], action_mask: bool = False) -> None:
+        self._environments = environments
+        self._roster = roster = Roster(environments[0], action_mask)
+        self.players = players_of(environments[0])
+        self.size = len(environments) * len(roster.agents)
+        self.observation, self.action = roster.observation, roster.action
+        self._bench = Bench(self.observation, self.size)
+
+    def close(self) -> None:
+        """Close every environment."""
+        for environment in self._environments:
+            environment.close()
+
+
 def plain(action: np.ndarray) -> Any:
     """One action as environments take it: a number where it is one."""
     return action.item() if action.ndim == 0 else action
