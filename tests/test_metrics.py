@@ -87,12 +87,10 @@ def test_the_figures_agree_with_each_other(run: Run) -> None:
         assert server["corral_inference_recompiles_total"] == 0
         assert server["corral_actors_connected"] == 2
         assert server["corral_weights_version"] > 1
-        for actor in actors:
-            # Its time is spent on the one or the other.
-            assert actor["corral_actor_environment_seconds_total"] > 0
-            assert actor["corral_actor_wait_seconds_total"] > 0
         steps = sum(actor["corral_actor_steps_total"] for actor in actors)
-        return bool(0.5 * steps < server["corral_inference_rows_total"] < 2 * steps)
+        # An actor's time is spent on the one or the other; one that has just begun has not met both.
+        spent = [actor[f"corral_actor_{on}_seconds_total"] for actor in actors for on in ("environment", "wait")]
+        return min(spent) > 0 and bool(0.5 * steps < server["corral_inference_rows_total"] < 2 * steps)
 
     until(agree, 20, "figures that agree")
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from corral.launch.errors import UserError
-from corral.protocol.limits import MAX_ROWS
 
 if TYPE_CHECKING:
     from corral.agents import AgentSpec
@@ -19,7 +18,9 @@ def check_determinism(experiment: Experiment) -> None:
     """Raises `ValueError` where a run that shall be deterministic has what cannot be."""
     if not experiment.run.determinism:
         return
+    # Not at the top: every command reads an experiment, and few of them need what these bring along.
     from actor_client.envpool_vector import is_envpool
+    from corral.protocol.limits import MAX_ROWS
 
     server, learner = experiment.server, experiment.learner
     wrong = {
