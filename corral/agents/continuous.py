@@ -15,6 +15,7 @@ from corral.agents.lookahead import Ahead, check_window, look_ahead
 from corral.agents.networks import NORM, build_network, build_normalizer, feed, normalized
 from corral.agents.own_network import extra_outputs
 from corral.agents.policies import ActionScale
+from corral.agents.random_start import TRAINED, at_random, begin, build_trained
 from corral.agents.settings import AgentSettings
 from corral.protocol.specs import Spec, TensorSpec
 
@@ -35,6 +36,7 @@ class ContinuousAgent(AgentBase):
       heads: outputs of the actor -> width.
       critics: their names.
       steps: rewards that a target adds up.
+      random_start: act at random until training begins.
       further: what `AgentSpec` takes beside.
 
     Raises:
@@ -51,6 +53,7 @@ class ContinuousAgent(AgentBase):
         heads: Mapping[str, int],
         critics: tuple[str, ...],
         steps: int,
+        random_start: bool,
         **further: Any,
     ) -> None:
         self.scale = ActionScale(action)
@@ -79,7 +82,9 @@ class ContinuousAgent(AgentBase):
             self.nets |= {
                 name: keras.models.clone_model(critic) if name != critics[0] else critic for name in critics
             }
-        self.published = tuple(name for name in (NORM, ACTOR) if name in self.nets)
+        if random_start:
+            self.nets[TRAINED] = build_trained()
+        self.published = tuple(name for name in (NORM, ACTOR, TRAINED) if name in self.nets)
         self.groups: dict[str, Group] = {}
         self.targets: dict[str, Target] = {}
         self.spec = AgentSpec(
@@ -107,6 +112,8 @@ class ContinuousAgent(AgentBase):
 
     def _ahead(self, call: Call, batch: Batch) -> Ahead:
         """What the sequences say of their first transitions; the observations as the networks get them."""
+        if TRAINED in self.nets:
+            begin(call)
         ahead = look_ahead(batch.unroll, self._settings)
         return ahead._replace(now=self._seen(call, ahead.now, training=True), then=self._seen(call, ahead.then))
 
@@ -140,6 +147,12 @@ class ContinuousAgent(AgentBase):
             total = total + ops.mean(batch.weights * ops.square(error))
             sizes = ops.maximum(sizes, ops.abs(error))
         return total, {"q": ops.mean(goal), "td_error": ops.mean(sizes)}, sizes
+
+    def _explored(self, call: Call, inside: Tensor, noise: Tensor, explore: Tensor) -> Tensor:
+        """Actions for environments: those `inside`, -1 to 1; at random where there is nothing yet to act by."""
+        if TRAINED in self.nets:
+            inside = ops.where(at_random(call, explore), 2.0 * noise - 1.0, inside)
+        return self._outward(inside)
 
     def _outward(self, inside: Tensor) -> Tensor:
         assert self.spec.action is not None

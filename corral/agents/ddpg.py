@@ -43,7 +43,7 @@ class DDPGAgent(ContinuousAgent):
         drift = {_DRIFT: TensorSpec((action.size,), "float32")} if self._drifts else {}
         super().__init__(
             settings, observation, action, network, heads={"mean": action.size}, critics=self._critic_names,
-            steps=settings.ddpg.n_step, state=drift, **further,
+            steps=settings.ddpg.n_step, random_start=settings.ddpg.random_start, state=drift, **further,
         )  # fmt: skip
         every = self._delay()
         self.groups = {
@@ -63,7 +63,8 @@ class DDPGAgent(ContinuousAgent):
             # Equation of Uhlenbeck and Ornstein 1930, in steps of 1.
             kick = (1.0 - settings.theta) * state[_DRIFT] + kick
             state = {_DRIFT: kick}
-        return {"action": self._outward(ops.clip(mean + explore * kick, -1.0, 1.0))}, state
+        inside = ops.clip(mean + explore * kick, -1.0, 1.0)
+        return {"action": self._explored(call, inside, noise, explore)}, state
 
     def losses(self, call: Call, target: Call, batch: Batch) -> Losses:
         """Temporal differences for the critics, and the critic's opinion for the actor (equations 4 and 6)."""

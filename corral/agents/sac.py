@@ -39,7 +39,7 @@ class SACAgent(ContinuousAgent):
         size = action.size
         super().__init__(
             settings, observation, action, network, heads={"mean": size, "log_std": size}, critics=_CRITICS,
-            steps=settings.sac.n_step, train_noise=size,
+            steps=settings.sac.n_step, random_start=settings.sac.random_start, train_noise=size,
         )  # fmt: skip
         rate = settings.sac.actor_rate
         self.nets[_TEMPERATURE] = _number(math.log(settings.sac.initial_temperature))
@@ -59,7 +59,7 @@ class SACAgent(ContinuousAgent):
         policy = self._distribution(call, self._seen(call, observation))
         sharpened = policy.log_std + ops.log(ops.maximum(explore, _COLDEST))
         sample = Gaussian(policy.mean, sharpened).sample(noise)
-        return {"action": self._outward(ops.tanh(sample))}, state
+        return {"action": self._explored(call, ops.tanh(sample), noise, explore)}, state
 
     def losses(self, call: Call, target: Call, batch: Batch) -> Losses:
         """The soft Bellman residual, the policy's divergence and the temperature's (equations 5, 7 and 18)."""

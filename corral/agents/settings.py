@@ -206,6 +206,8 @@ class DDPGSettings:
     """Deviation of that noise, where actions range over -1 to 1."""
     theta: float = 0.15
     """How fast Ornstein-Uhlenbeck noise returns to 0, per step."""
+    random_start: bool = False
+    """Act at random, evenly over all actions, until training begins (`learner.replay.min_size`)."""
 
     def __post_init__(self) -> None:
         if self.noise not in ("gaussian", "ornstein_uhlenbeck"):
@@ -246,6 +248,8 @@ class SACSettings:
     """What entropy is worth at first."""
     target_entropy: float | None = None
     """The entropy that the temperature aims at, in nats; None aims at minus the number of action elements."""
+    random_start: bool = False
+    """Act at random, evenly over all actions, until training begins (`learner.replay.min_size`)."""
 
     def __post_init__(self) -> None:
         _require(self, "1 to 1000", lambda value: 1 <= value <= 1000, "n_step")
