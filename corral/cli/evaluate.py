@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from corral.cli import completion
-from corral.cli.options import Policy, RunFolder
+from corral.cli.options import Best, Policy, RunFolder
 from corral.cli.progress import PATIENCE_S, progress
 
 if TYPE_CHECKING:
@@ -29,10 +29,7 @@ def evaluate(
         ),
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 100,
-    best: Annotated[
-        bool,
-        typer.Option("--best", help="The policy that did best in the run's own evaluations, not its last one."),
-    ] = False,
+    best: Best = False,
     seed: Annotated[int, typer.Option(min=0, help="Seeds the environments, apart from those of any training.")] = 0,
     video: Annotated[
         Path | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from corral.cli import completion
-from corral.cli.options import Policy, RunFolder
+from corral.cli.options import Best, Policy, RunFolder
 from corral.cli.progress import PATIENCE_S, progress
 
 
@@ -25,6 +25,7 @@ def export(
         ),
     ],
     policy: Policy = None,
+    best: Best = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -42,5 +43,5 @@ def export(
     from corral.launch.view import say
 
     with progress(Console(stderr=True), every_s=PATIENCE_S) as tell:
-        path = export_policy(policy_folder(run, policy), form, output, force=force, say=tell)
+        path = export_policy(policy_folder(run, policy), form, output, best=best, force=force, say=tell)
     say(f"wrote {path}")

@@ -45,6 +45,11 @@ Policy: TypeAlias = Annotated[
     ),
 ]
 
+Best: TypeAlias = Annotated[
+    bool,
+    typer.Option("--best", help="The policy that did best in the run's own evaluations, not its last one."),
+]
+
 Overrides: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

@@ -28,13 +28,20 @@ _NO_ONNX = (
 
 
 def export_policy(
-    folder: Path, form: str, output: Path | None = None, *, force: bool = False, say: Say = say_nothing
+    folder: Path,
+    form: str,
+    output: Path | None = None,
+    *,
+    best: bool = False,
+    force: bool = False,
+    say: Say = say_nothing,
 ) -> Path:
     """Write the policy of the run in `folder`; where it lies.
 
     Args:
       form: one of `FORMATS`.
       output: a file, or the folder of a SavedModel; None takes one within the run's folder.
+      best: the policy that evaluations beside training found best, not the last one.
       force: write over what an earlier export left there.
       say: told what is going on.
 
@@ -48,7 +55,7 @@ def export_policy(
     if form not in FORMATS:
         raise UserError(f"--format {form}: must be {' or '.join(FORMATS)}")
     kind = FORMATS[form]
-    policy = policy_file(folder)
+    policy = policy_file(folder, best)
     path = folder / kind.default if output is None else output
     kind.check(path, force)
     kind.write(folder, policy, path, say)

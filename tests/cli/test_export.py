@@ -53,6 +53,15 @@ def test_a_saved_model_serves_the_same_actions_without_keras(tmp_path: Path) -> 
     assert set(served["action"].numpy().tolist()) == {0, 1}
 
 
+def test_the_best_policy(tmp_path: Path) -> None:
+    run = untrained_run(tmp_path / "run")
+    text = error(corral_command("export", run, "--format", "keras", "--best"))
+    assert text.startswith(f"{run} has no best_policy.keras: ")
+    best = (cartpole_run(tmp_path / "balancing") / "policy.keras").rename(run / "best_policy.keras")
+    assert exported(run, "--format", "keras", "--best").read_bytes() == best.read_bytes()
+    assert exported(run, "--format", "keras", "--force").read_bytes() == (run / "policy.keras").read_bytes()
+
+
 def test_observations_of_several_leaves(tmp_path: Path) -> None:
     import tensorflow as tf
 
