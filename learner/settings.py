@@ -53,7 +53,8 @@ class LearnerSettings:
     batch_unrolls: int = 32
     """Unrolls in one training step; of a replay, the sequences drawn for one."""
     queue_batches: int = 1
-    """Batches of fresh unrolls that may wait for training; more hides jitter, fewer keeps the policy lag low."""
+    """Batches of fresh unrolls that may wait at the learner, and as many again at servers; more hides jitter, fewer
+    keeps the policy lag low. 0: none at the learner, one at servers."""
     max_policy_lag: int = 0
     """Fresh unrolls with a step more policy versions old than this are dropped and counted; 0 drops none."""
     max_rollbacks: int = 3
@@ -80,7 +81,6 @@ class LearnerSettings:
     def __post_init__(self) -> None:
         counts = (
             "batch_unrolls",
-            "queue_batches",
             "publish_every",
             "checkpoint_every_versions",
             "keep_checkpoints",
@@ -88,6 +88,8 @@ class LearnerSettings:
         for name in counts:
             if not 1 <= getattr(self, name) <= 1_000_000:
                 raise ValueError(f"{name} must be 1 to 1000000, not {getattr(self, name)}")
+        if not 0 <= self.queue_batches <= 1_000_000:
+            raise ValueError(f"queue_batches must be 0 to 1000000, not {self.queue_batches}")
         check_count("devices", self.devices)
         check_memory(self.gpu_memory_mb)
         if not 0 < self.device_share <= 1:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,7 +102,7 @@ class UnrollSource(Listener):
     """Listens for servers and hands their unrolls to a training loop, in batches.
 
     A parcel is *accepted* when it enters the queue; only then is its server told, and may send more. What waits
-    is bounded: `queue` unrolls here, and as many again on each server.
+    is bounded: `queue` unrolls here, and as many again on each server. It belongs to one training thread.
 
         source = UnrollSource("tcp://127.0.0.1:5556")
         for unroll in source.batches(32):
@@ -110,6 +111,8 @@ class UnrollSource(Listener):
     Args:
       address: where servers deliver.
       queue: unrolls that may wait for training.
+      ahead: whether unrolls are accepted before they are asked for. If not, none wait here: servers have the next
+        ones ready, and their actors wait while training goes on, so that what comes is of a younger policy.
       insecure: listen on an address that other machines can reach, without keys.
       keys: the folder of the learner's keys; whoever connects must have keys too.
       report: figures for whoever asks for the status; called by the listening thread.
@@ -137,6 +140,7 @@ class UnrollSource(Listener):
         address: str,
         *,
         queue: int = 64,
+        ahead: bool = True,
         insecure: bool = False,
         keys: Path | str | None = None,
         report: Callable[[], dict[str, Any]] = dict,
@@ -148,6 +152,8 @@ class UnrollSource(Listener):
     ) -> None:
         super().__init__(address, name="unroll-source", insecure=insecure, keys=keys)
         self._queue = queue
+        self._room = queue if ahead else 0
+        self._wanted = 0
         self._report = report
         self._obey = obey
         self._form = UnrollForm(expect, length)
@@ -184,7 +190,7 @@ class UnrollSource(Listener):
             raise ValueError(f"a batch has 1 unroll or more, not {unrolls}")
         if unrolls > self._queue:
             raise ValueError(f"a batch of {unrolls} unrolls does not fit a queue of {self._queue}")
-        with self._changed:
+        with self._asking(unrolls):
             enough = self._changed.wait_for(lambda: self._ready_unrolls >= unrolls or self._stopping, timeout_s)
             if not enough or self._stopping:
                 return None
@@ -194,7 +200,7 @@ class UnrollSource(Listener):
 
     def take(self, most: int, timeout_s: float) -> Leaves | None:
         """Up to `most` unrolls, 1 or more, as many as there are; or None where none has come within `timeout_s`."""
-        with self._changed:
+        with self._asking(most):
             some = self._changed.wait_for(lambda: self._ready_unrolls or self._stopping, timeout_s)
             if not some or self._stopping:
                 return None
@@ -232,6 +238,18 @@ class UnrollSource(Listener):
         super().close()
         with self._changed:
             self._changed.notify_all()
+
+    @contextmanager
+    def _asking(self, unrolls: int) -> Iterator[None]:
+        """Holds the lock, while so many unrolls are asked for."""
+        with self._changed:
+            self._wanted = unrolls
+            if unrolls > max(self._room, self._ready_unrolls):
+                self._waker.wake()  # for what waits to be accepted
+            try:
+                yield
+            finally:
+                self._wanted = 0
 
     def _take(self, unrolls: int) -> list[Leaves]:
         taken: list[Leaves] = []
@@ -371,7 +389,8 @@ class UnrollSource(Listener):
         """Move what fits from the servers' lines into the queue, and tell the servers."""
         accepted = {}
         with self._changed:
-            while self._ready_unrolls < self._queue and (identity := self._next_server()) is not None:
+            room = max(self._room, self._wanted)
+            while self._ready_unrolls < room and (identity := self._next_server()) is not None:
                 accepted[identity] = self._servers[identity]
                 self._accept_from(accepted[identity])
             if accepted:

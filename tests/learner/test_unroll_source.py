@@ -235,6 +235,30 @@ def test_nothing_is_acknowledged_that_does_not_fit_the_queue(source: UnrollSourc
     assert numbers(source, 1) == [7]
 
 
+def test_nothing_is_accepted_ahead_of_who_asks_where_that_is_not_wanted(address: str, stack: ExitStack) -> None:
+    source = stack.enter_context(UnrollSource(address, queue=4, ahead=False))
+    server = stack.enter_context(FakeServer(address, 1))
+    assert server.greet().window == 4  # as many may be ready at the server
+    server.send(*server.parcel(1, 1, steps=1))
+    server.send(*server.parcel(2, 2, 3, steps=1))
+    server.send(*server.parcel(3, 4, steps=1))
+    assert server.silent()
+    assert source.env_steps == 0
+    assert numbers(source, 2) == [1, 2]
+    assert unpack_header(server.receive()[0]).sequence == 2
+    assert server.silent()
+    assert source.env_steps == 2
+    assert numbers(source, 1) == [3]  # it had come with the other
+    assert server.silent()
+    assert taken(source, 4) == [4]
+    assert unpack_header(server.receive()[0]).sequence == 3
+    # Whoever asks first is served as it comes.
+    later = threading.Thread(target=lambda: server.deliver(4, 5, 6))
+    later.start()
+    assert numbers(source, 2) == [5, 6]
+    later.join(20)
+
+
 def test_a_server_that_greets_again_hears_how_far_it_has_come(
     source: UnrollSource, server: FakeServer, address: str
 ) -> None:
