@@ -78,7 +78,7 @@ _OFTEN = ("evaluation.episodes=20", "evaluation.every_s=2")
 _NO_MEMORY = ("agent.name=dqn", 'agent.network.core=""', "agent.r2d2.burn_in=8", "run.max_env_steps=100000")
 _R2D2_ON_CARTPOLE = (
     "agent.name=r2d2", "agent.network.core=lstm", "agent.network.core_units=64", "agent.r2d2.burn_in=4",
-    "learner.batch_unrolls=32", "learner.replay.samples_per_insert=8", "learner.replay.min_size=1000",
+    "learner.batch_unrolls=32", "learner.replay.samples_per_insert=32", "learner.replay.min_size=1000",
 )  # fmt: skip
 
 TASKS = (
