@@ -24,6 +24,7 @@ if __name__ == "__main__":
     def on_line(line: str) -> None:
         if recorder := obey(line, sys.argv[1]):
             recorders.append(recorder)
+            print("records", flush=True)
 
     stop = StopRequest()
     stop.install()
