@@ -502,7 +502,7 @@ def _queue(settings: LearnerSettings, spec: AgentSpec) -> int:
     """Unrolls that may wait here: whole batches of fresh ones; for a replay what it may take in ahead."""
     if spec.replay:
         return max(_LEAST_QUEUE, settings.replay.slack // spec.unroll_length)
-    return settings.batch_unrolls * max(settings.queue_batches, 1)
+    return settings.window
 
 
 def _split(checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -79,24 +79,21 @@ class LearnerSettings:
     replay: ReplaySettings = field(default_factory=ReplaySettings)
 
     def __post_init__(self) -> None:
-        counts = (
-            "batch_unrolls",
-            "publish_every",
-            "checkpoint_every_versions",
-            "keep_checkpoints",
-        )
-        for name in counts:
-            if not 1 <= getattr(self, name) <= 1_000_000:
-                raise ValueError(f"{name} must be 1 to 1000000, not {getattr(self, name)}")
-        if not 0 <= self.queue_batches <= 1_000_000:
-            raise ValueError(f"queue_batches must be 0 to 1000000, not {self.queue_batches}")
+        counts = ("batch_unrolls", "publish_every", "checkpoint_every_versions", "keep_checkpoints")
+        for least, names in ((1, counts), (0, ("queue_batches", "max_rollbacks"))):
+            for name in names:
+                if not least <= getattr(self, name) <= 1_000_000:
+                    raise ValueError(f"{name} must be {least} to 1000000, not {getattr(self, name)}")
         check_count("devices", self.devices)
         check_memory(self.gpu_memory_mb)
         if not 0 < self.device_share <= 1:
             raise ValueError(f"device_share must be more than 0 to 1, not {self.device_share}")
-        if not 0 <= self.max_rollbacks <= 1_000_000:
-            raise ValueError(f"max_rollbacks must be 0 to 1000000, not {self.max_rollbacks}")
         if not 0 <= self.max_policy_lag <= 1_000_000:
             raise ValueError(f"max_policy_lag must be 0 to 1000000 versions, not {self.max_policy_lag}")
         if not self.checkpoint_every_s > 0:
             raise ValueError(f"checkpoint_every_s must be more than 0 seconds, not {self.checkpoint_every_s}")
+
+    @property
+    def window(self) -> int:
+        """Fresh unrolls that a server may have under way to the learner."""
+        return self.batch_unrolls * max(self.queue_batches, 1)

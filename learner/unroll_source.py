@@ -152,7 +152,7 @@ class UnrollSource(Listener):
     ) -> None:
         super().__init__(address, name="unroll-source", insecure=insecure, keys=keys)
         self._queue = queue
-        self._room = queue if ahead else 0
+        self._ahead = ahead
         self._wanted = 0
         self._report = report
         self._obey = obey
@@ -243,8 +243,8 @@ class UnrollSource(Listener):
     def _asking(self, unrolls: int) -> Iterator[None]:
         """Holds the lock, while so many unrolls are asked for."""
         with self._changed:
-            self._wanted = unrolls
-            if unrolls > max(self._room, self._ready_unrolls):
+            self._wanted = min(unrolls, self._queue)
+            if not self._ahead:
                 self._waker.wake()  # for what waits to be accepted
             try:
                 yield
@@ -389,7 +389,7 @@ class UnrollSource(Listener):
         """Move what fits from the servers' lines into the queue, and tell the servers."""
         accepted = {}
         with self._changed:
-            room = max(self._room, self._wanted)
+            room = self._queue if self._ahead else self._wanted
             while self._ready_unrolls < room and (identity := self._next_server()) is not None:
                 accepted[identity] = self._servers[identity]
                 self._accept_from(accepted[identity])

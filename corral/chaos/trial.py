@@ -96,6 +96,5 @@ def most_lost_with_a_server(experiment: Experiment) -> int:
     holds. An actor that was started again has seats beside those of the one that died, until a lease has passed.
     """
     seats = 2 * experiment.actor.processes * experiment.actor.environments
-    window = experiment.learner.batch_unrolls * max(experiment.learner.queue_batches, 1)
     replay = experiment.learner.replay.slack // experiment.agent.unroll_length + 8
-    return (2 * seats + max(window, replay)) * experiment.agent.unroll_length
+    return (2 * seats + max(experiment.learner.window, replay)) * experiment.agent.unroll_length
