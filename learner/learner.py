@@ -30,8 +30,9 @@ from learner.progress import Progress
 from learner.random_state import random_state, restore_random_state
 from learner.replay import Sample
 from learner.returns_file import ReturnsFile
+from learner.server_line import Account
 from learner.settings import LearnerSettings
-from learner.unroll_source import Account, Position, UnrollSource
+from learner.unroll_source import Position, UnrollSource
 from learner.weight_publisher import WeightPublisher
 
 log = logging.getLogger(__name__)

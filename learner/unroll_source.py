@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,31 +33,13 @@ from corral.protocol.limits import MAX_COUNT
 from corral.protocol.unrolls import Leaves, cut_columns, side_by_side, to_unroll, unrolls_in
 from corral.telemetry.tracer import span
 from learner.listener import MAX_SERVERS, Listener, check_server
+from learner.server_line import Account, ServerLine
 from learner.unroll_form import UnrollForm, check_manifest
 
 log = logging.getLogger(__name__)
 
 REMEMBERED = 1024
 """Servers whose cursors a checkpoint holds: every restart of a server is a new one."""
-
-
-class Account(NamedTuple):
-    """What has been accepted from one server.
-
-    Attributes:
-      cursor: the last accepted parcel.
-      held: environment steps that the server's unrolls held up to that parcel, by its own count.
-      lost: those of them that are not here: an earlier life had accepted them behind its last checkpoint.
-    """
-
-    cursor: int
-    held: int = 0
-    lost: int = 0
-
-    @property
-    def accepted(self) -> int:
-        """Environment steps of the server that are here, or were trained on."""
-        return self.held - self.lost
 
 
 class Position(NamedTuple):
@@ -79,23 +60,6 @@ class Position(NamedTuple):
     waiting: list[Leaves]
     steps_accepted: int
     steps_lost: int
-
-
-@dataclass
-class _Server:
-    """One server's line: what it has delivered, and what of it waits for acceptance."""
-
-    routing: bytes
-    account: Account
-    known: bool  # whether what it has delivered so far is known, so that a gap is a loss
-    pending: dict[int, tuple[UnrollManifest, Leaves]] = field(default_factory=dict)  # by sequence, with gaps
-    pending_unrolls: int = 0
-    delivered: bool = False  # whether it has brought anything
-
-    @property
-    def has_next(self) -> bool:
-        """Whether the parcel that is to be accepted next has come."""
-        return self.account.cursor + 1 in self.pending
 
 
 class UnrollSource(Listener):
@@ -158,7 +122,7 @@ class UnrollSource(Listener):
         self._obey = obey
         self._form = UnrollForm(expect, length)
         self._epoch = epoch
-        self._servers: dict[int, _Server] = {}
+        self._servers: dict[int, ServerLine] = {}
         self._resumed = accounts is not None
         # Of servers that are not here: heard by the life before, or forgotten since.
         self._gone = dict(accounts or {})
@@ -295,7 +259,7 @@ class UnrollSource(Listener):
             with self._changed:
                 self._make_room()
                 account, known = self._first_account(header)
-                server = self._servers[header.session] = _Server(routing, account, known)
+                server = self._servers[header.session] = ServerLine(routing, account, known=known)
             self._complaints.say(logging.INFO, "a server has come: there are %d now", len(self._servers))
         server.routing = routing
         welcome = Welcome(VERSION, 0, 0, {}, {}, 0, 0.0, 0, cursor=server.account.cursor, window=self._queue)
@@ -363,27 +327,22 @@ class UnrollSource(Listener):
         if header.sequence <= server.account.cursor:
             self._acknowledge(header.session, server)  # a resend: the first acknowledgement was lost
             return
-        cursor = server.account.cursor
-        beyond = header.sequence > cursor + self._queue
-        full = server.pending_unrolls >= self._queue and header.sequence != cursor + 1
-        if header.sequence in server.pending or beyond or full:
+        if not server.fits(header.sequence, self._queue):
             # A resend of what waits here already; or more than the window that was granted, which an honest server
             # never sends.
             return
-        if header.sequence != cursor + 1 and not server.has_next and self._gapped_unrolls() >= self._queue:
+        gapped = not server.is_next(header.sequence) and not server.has_next
+        if gapped and self._gapped_unrolls() >= self._queue:
             # What comes behind a gap is kept, for the resend that closes it then delivers all at once: as much as
             # the queue holds, from all servers together. The rest will be sent again, too.
             return
         manifest = unpack_control(UnrollManifest, head)
         check_manifest(manifest)
-        leaves = self._form.leaves(manifest.unrolls, frames)
-        server.pending[header.sequence] = (manifest, leaves)
-        server.pending_unrolls += manifest.unrolls
-        server.delivered = True
+        server.put(header.sequence, manifest, self._form.leaves(manifest.unrolls, frames))
 
     def _gapped_unrolls(self) -> int:
         """Unrolls that wait behind gaps: nobody knows whether these will ever be closed."""
-        return sum(server.pending_unrolls for server in self._servers.values() if not server.has_next)
+        return sum(server.unrolls for server in self._servers.values() if not server.has_next)
 
     def _work(self) -> None:
         """Move what fits from the servers' lines into the queue, and tell the servers."""
@@ -407,17 +366,10 @@ class UnrollSource(Listener):
         return identity
 
     @span("accept unrolls")
-    def _accept_from(self, server: _Server) -> None:
-        account = server.account
-        manifest, leaves = server.pending.pop(account.cursor + 1)
-        server.pending_unrolls -= manifest.unrolls
-        # What came between the last parcel that we know and this one was accepted, and is no more.
-        gap = max(manifest.held_before - account.held, 0)
-        held = min(manifest.held_before + manifest.held, MAX_COUNT)
-        server.account = Account(account.cursor + 1, held, min(account.lost + gap, MAX_COUNT))
+    def _accept_from(self, server: ServerLine) -> None:
+        manifest, leaves, lost = server.accept()
         self.steps_accepted += manifest.held
-        self.steps_lost = min(self.steps_lost + (gap if server.known else 0), MAX_COUNT)
-        server.known = True
+        self.steps_lost = min(self.steps_lost + lost, MAX_COUNT)
         self._ready.append(leaves)
         self._ready_unrolls += manifest.unrolls
         self.unrolls += manifest.unrolls
@@ -428,5 +380,5 @@ class UnrollSource(Listener):
         for identity, server in self._servers.items():
             self._send(server.routing, [pack_header(MessageType.BYE, identity, server.account.cursor)])
 
-    def _acknowledge(self, identity: int, server: _Server) -> None:
+    def _acknowledge(self, identity: int, server: ServerLine) -> None:
         self._send(server.routing, [pack_header(MessageType.ACCEPTED, identity, server.account.cursor)])

@@ -32,7 +32,7 @@ from corral.protocol.unrolls import unroll_spec
 from learner import UnrollSource, unroll_source
 from learner.feed import FreshFeed
 from learner.listener import MAX_SERVERS
-from learner.unroll_source import Account
+from learner.server_line import Account
 from tests.support.raw import RawPeer, body
 
 LENGTH = 2
@@ -204,7 +204,7 @@ def test_behind_gaps_no_more_is_kept_than_the_queue_holds_whoever_sends_it(
     assert other.silent()
     third.send(*third.parcel(2, 32))  # one too many
     assert third.silent()
-    assert sum(line.pending_unrolls for line in source._servers.values()) == 6
+    assert sum(line.unrolls for line in source._servers.values()) == 6
     # What closes a gap is always taken, and so is what follows.
     assert third.deliver(1, 31) == 1
     assert one.deliver(1, 11) == 2
@@ -219,7 +219,7 @@ def test_nothing_is_kept_that_is_farther_ahead_than_the_window(source: UnrollSou
         server.send(*server.parcel(sequence, sequence))
     assert server.silent()
     (line,) = source._servers.values()
-    assert max(line.pending) == source._queue
+    assert line.unrolls == source._queue - 1  # all but the first of the window
     assert server.deliver(1, 1) == source._queue
     assert numbers(source, 1) == [1]
 
@@ -257,6 +257,19 @@ def test_nothing_is_accepted_ahead_of_who_asks_where_that_is_not_wanted(address:
     later.start()
     assert numbers(source, 2) == [5, 6]
     later.join(20)
+
+
+def test_who_asks_for_more_than_the_queue_holds_does_not_make_it_longer(address: str, stack: ExitStack) -> None:
+    source = stack.enter_context(UnrollSource(address, queue=4, ahead=False))
+    servers = [stack.enter_context(FakeServer(address, identity)) for identity in (1, 2)]
+    for server in servers:
+        server.greet()
+    for server, first in zip(servers, (1, 11), strict=True):
+        server.send(*server.parcel(1, first, first + 1))
+        server.send(*server.parcel(2, first + 2, first + 3))
+        assert server.silent()
+    assert taken(source, 1000) == [1, 2, 11, 12]  # in turn
+    assert taken(source, 1000) == [3, 4, 13, 14]
 
 
 def test_a_server_that_greets_again_hears_how_far_it_has_come(
