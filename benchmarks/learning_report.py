@@ -136,7 +136,8 @@ def draw(task: Task, records: list[Record], published: list[Reference], folder: 
                 at, greedy = zip(*(point[:2] for point in record.evaluations), strict=True)
                 axes.plot(at, greedy, ".", color=color, alpha=0.3, markersize=3)
         if own:
-            axes.plot(*_mean(own), color=color, linewidth=2, label=f"Corral {run.label}, {len(own)} seed{'s' * (len(own) > 1)}")
+            label = f"Corral {run.label}, {len(own)} seed{'s' * (len(own) > 1)}"
+            axes.plot(*_mean(own), color=color, linewidth=2, label=label)
         for each in published:
             if each.run == run.name:
                 _draw_published(axes, each, color, last)
