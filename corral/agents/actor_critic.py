@@ -116,6 +116,16 @@ class ActorCritic(AgentBase):
         rewards, discounts = scale_rewards(unroll.reward[1:], settings), settings.discount * unroll.discount[1:]
         return vtrace(values, rewards, discounts, log_rhos, mask, lambda_=settings.actor_critic.lambda_, **clips)
 
+    def _scaled(self, mask: Tensor, advantages: Tensor) -> Tensor:
+        """Advantages as the policy's gradient takes them; what is masked means nothing."""
+        settings = self._settings
+        wanted = settings.actor_critic.normalize_advantages
+        if not (settings.name == "ppo" if wanted is None else wanted):
+            return advantages
+        middle = mean_over(mask, advantages)
+        deviation = ops.sqrt(mean_over(mask, ops.square(advantages - middle)))
+        return (advantages - middle) / (deviation + 1e-8)
+
     def _losses(
         self,
         step: Tensor,

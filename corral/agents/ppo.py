@@ -44,11 +44,7 @@ class PPOAgent(ActorCritic):
         policy, values, mask = self._evaluate(call, unroll, training=True)
         log_ratio = mask * (policy.log_prob(self._sample_of(unroll)) - unroll.output["log_prob"][:-1])
         ratio = ops.exp(log_ratio)
-        advantage = prepared["advantage"]
-        if settings.ppo.normalize_advantages:
-            middle = mean_over(mask, advantage)
-            deviation = ops.sqrt(mean_over(mask, ops.square(advantage - middle)))
-            advantage = (advantage - middle) / (deviation + 1e-8)
+        advantage = self._scaled(mask, prepared["advantage"])
         within = ops.clip(ratio, 1.0 - settings.ppo.clip, 1.0 + settings.ppo.clip)
         return self._losses(
             batch.step,

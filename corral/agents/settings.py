@@ -106,6 +106,9 @@ class ActorCriticSettings:
     """Weight of the value loss."""
     lambda_: float = 1.0
     """Decay of the trace: 1 trusts whole unrolls, 0 single steps."""
+    normalize_advantages: bool | None = None
+    """Advantages of a training step with mean 0 and deviation 1, whatever rewards are worth. Not set: ppo does so,
+    as published, and no other."""
 
     def __post_init__(self) -> None:
         _require(self, "0 to 1", lambda value: 0 <= value <= 1, "lambda_")
@@ -140,8 +143,6 @@ class PPOSettings:
     """Times that a batch is gone through."""
     minibatches: int = 4
     """Parts of a batch, trained on one after the other."""
-    normalize_advantages: bool = True
-    """Advantages of a minibatch with mean 0 and deviation 1."""
 
     def __post_init__(self) -> None:
         _require(self, "more than 0 and less than 1", lambda value: 0 < value < 1, "clip")

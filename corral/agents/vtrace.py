@@ -32,13 +32,14 @@ class VTraceAgent(ActorCritic):
             clip_c=clips.clip_c,
             clip_pg_rho=clips.clip_pg_rho,
         )
+        advantages = self._scaled(mask, returns.advantages)
         rhos = ops.exp(log_rhos)
         return self._losses(
             batch.step,
             policy,
             values,
             mask,
-            policy_loss=-mean_over(mask, returns.advantages * log_probs),
+            policy_loss=-mean_over(mask, advantages * log_probs),
             targets=returns.targets,
             rho=mean_over(mask, rhos),
             # How far the policy has moved since it acted, KL(mu || pi), by an estimate that is never negative.

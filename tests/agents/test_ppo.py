@@ -15,13 +15,15 @@ FIRST, MID, LAST = StepType.FIRST, StepType.MID, StepType.LAST
 ACTION = TensorSpec((), "int64", 0, 1)
 
 
-def agent_of(logits, values, length, *, lambda_=1.0, **ppo):
+def agent_of(logits, values, length, *, lambda_=1.0, normalize_advantages=False, **ppo):
     settings = AgentSettings(
         name="ppo",
         unroll_length=length,
         discount=0.5,
-        actor_critic=ActorCriticSettings(lambda_=lambda_, entropy_cost=0.1, value_cost=0.5),
-        ppo=PPOSettings(**{"normalize_advantages": False, **ppo}),
+        actor_critic=ActorCriticSettings(
+            lambda_=lambda_, entropy_cost=0.1, value_cost=0.5, normalize_advantages=normalize_advantages
+        ),
+        ppo=PPOSettings(**ppo),
     )
     return PPOAgent(settings, rows_spec(len(values)), ACTION, table(logits=logits, value=values))
 
@@ -62,7 +64,8 @@ def test_losses_by_hand_with_one_ratio_beyond_each_bound():
 def test_ratios_and_entropy_are_those_behind_the_mask():
     # pi is 1/2, 1/4, 1/4, and its first is ruled out: 1/2 of the second. mu gave it 0.4: the ratio is 1.25.
     logits = np.log([[0.5, 0.25, 0.25]] * 2)
-    settings = AgentSettings(name="ppo", unroll_length=1, ppo=PPOSettings(normalize_advantages=False, clip=0.5))
+    costs = ActorCriticSettings(normalize_advantages=False)
+    settings = AgentSettings(name="ppo", unroll_length=1, actor_critic=costs, ppo=PPOSettings(clip=0.5))
     network = masked_table(logits=logits, value=[0, 0])
     agent = PPOAgent(settings, masked_spec(2, 3), TensorSpec((), "int64", 0, 2), network)
     unroll = unroll_of(
@@ -89,9 +92,10 @@ def test_the_join_of_two_episodes_counts_for_nothing():
     assert losses(0, 0) == losses(77, 99) == pytest.approx(-1.5)
 
 
-def test_advantages_are_normalised_over_transitions_alone():
+@pytest.mark.parametrize("asked", [True, None])
+def test_advantages_are_normalised_over_transitions_alone(asked):
     # Of 1, 3 and a join that says 100: mean 2, deviation 1, so -1 and 1, whose ratios are 1.
-    agent = agent_of(EVEN, [0, 0, 0, 0], 3, normalize_advantages=True)
+    agent = agent_of(EVEN, [0, 0, 0, 0], 3, normalize_advantages=asked)
     unroll = unroll_of(
         [0, 1, 2, 3], [0, 0, 0, 0], [1, 1, 1, 1], [FIRST, LAST, FIRST, MID],
         action=([0, 0, 1, 0], "i8"), log_prob=([math.log(0.25), 0.0, math.log(0.5), 0.0], "f4"),

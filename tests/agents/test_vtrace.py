@@ -16,7 +16,14 @@ from tests.agents.tables import caller, rows_spec, table
 
 OBSERVATION = {"observation": TensorSpec((4,), "float32")}
 ACTION = TensorSpec((), "int64", 0, 1)
-COSTS = {"entropy_cost", "final_entropy_cost", "entropy_decay_steps", "value_cost", "lambda_"}
+COSTS = {
+    "entropy_cost",
+    "final_entropy_cost",
+    "entropy_decay_steps",
+    "value_cost",
+    "lambda_",
+    "normalize_advantages",
+}
 
 
 def act(agent, rows, uniform=0.5, explore=1.0):
@@ -96,6 +103,17 @@ def losses_of(agent, unroll, step=0):
 FIRST, MID, LAST = StepType.FIRST, StepType.MID, StepType.LAST
 
 
+ON_POLICY = unroll_of(
+    rows=[0, 1, 2, 3],
+    actions=[0, 0, 1, 0],
+    log_probs=[math.log(0.25), 0.0, math.log(0.5), 0.0],
+    rewards=[0, 3, 0, 5],
+    discounts=[1, 0, 1, 1],
+    types=[FIRST, LAST, FIRST, MID],
+)
+LOGITS = np.log([[0.25, 0.75], [0.9, 0.1], [0.5, 0.5], [0.3, 0.7]])
+
+
 def test_losses_by_hand():
     # x_0 FIRST, x_1 LAST (terminated), x_2 FIRST, x_3 MID; gamma 0.5, V = 1, 100, 2, 4.
     # Transitions 0 -> 1 and 2 -> 3 count, 1 -> 2 joins. On policy, so every ratio is 1.
@@ -103,19 +121,10 @@ def test_losses_by_hand():
     #   policy loss = -(2 log 0.25 + 5 log 0.5) / 2
     #   value loss  = 0.5 * (2^2 + 5^2) / 2 = 7.25
     #   entropy     = (H(0.25) + H(0.5)) / 2
-    logits = np.log([[0.25, 0.75], [0.9, 0.1], [0.5, 0.5], [0.3, 0.7]])
-    agent = table_agent(logits, [1, 100, 2, 4], discount=0.5, value_cost=0.5, entropy_cost=0.1)
-    unroll = unroll_of(
-        rows=[0, 1, 2, 3],
-        actions=[0, 0, 1, 0],
-        log_probs=[math.log(0.25), 0.0, math.log(0.5), 0.0],
-        rewards=[0, 3, 0, 5],
-        discounts=[1, 0, 1, 1],
-        types=[FIRST, LAST, FIRST, MID],
-    )
+    agent = table_agent(LOGITS, [1, 100, 2, 4], discount=0.5, value_cost=0.5, entropy_cost=0.1)
     policy_loss = -(2 * math.log(0.25) + 5 * math.log(0.5)) / 2
     entropy = (-0.25 * math.log(0.25) - 0.75 * math.log(0.75) + math.log(2)) / 2
-    got = losses_of(agent, unroll)
+    got = losses_of(agent, ON_POLICY)
     assert got["policy_loss"] == pytest.approx(policy_loss, rel=1e-5)
     assert got["value_loss"] == pytest.approx(7.25, rel=1e-5)
     assert got["entropy"] == pytest.approx(entropy, rel=1e-5)
@@ -168,8 +177,17 @@ def test_ratio_is_learner_over_behaviour():
     assert got["kl"] == pytest.approx(0.5 - 1 - math.log(0.5), rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["vtrace", "a2c"])
+def test_advantages_are_normalised_where_asked_over_transitions_alone(name):
+    # 2 and 5, as above, and a join: mean 3.5, deviation 1.5, so -1 and 1. What values should be stays as it is.
+    agent = table_agent(LOGITS, [1, 100, 2, 4], discount=0.5, name=name, normalize_advantages=True)
+    got = losses_of(agent, ON_POLICY)
+    assert got["policy_loss"] == pytest.approx((math.log(0.25) - math.log(0.5)) / 2, rel=1e-5)
+    assert got["value_loss"] == pytest.approx(7.25, rel=1e-5)
+
+
 def test_what_stands_at_a_join_changes_nothing():
-    agent = table_agent(np.log([[0.25, 0.75], [0.9, 0.1], [0.5, 0.5], [0.3, 0.7]]), [1, 2, 3, 4])
+    agent = table_agent(LOGITS, [1, 2, 3, 4])
     shared = {"rows": [0, 1, 2, 3], "discounts": [1, 1, 1, 1], "types": [FIRST, LAST, FIRST, MID]}
     quiet = unroll_of(actions=[0, 0, 1, 0], log_probs=[-1, 0, -1, 0], rewards=[0, 3, 0, 5], **shared)
     loud = unroll_of(actions=[0, 1, 1, 1], log_probs=[-1, -1e4, -1, 9], rewards=[7, 3, 9e3, 5], **shared)
