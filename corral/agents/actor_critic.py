@@ -41,6 +41,9 @@ class ActorCritic(AgentBase):
       ValueError: no policy gives such actions, or the network does not fit.
     """
 
+    _normalizes = False
+    """Whether advantages are normalised where the settings do not say."""
+
     def __init__(
         self,
         settings: AgentSettings,
@@ -118,9 +121,8 @@ class ActorCritic(AgentBase):
 
     def _scaled(self, mask: Tensor, advantages: Tensor) -> Tensor:
         """Advantages as the policy's gradient takes them; what is masked means nothing."""
-        settings = self._settings
-        wanted = settings.actor_critic.normalize_advantages
-        if not (settings.name == "ppo" if wanted is None else wanted):
+        wanted = self._settings.actor_critic.normalize_advantages
+        if not (self._normalizes if wanted is None else wanted):
             return advantages
         middle = mean_over(mask, advantages)
         deviation = ops.sqrt(mean_over(mask, ops.square(advantages - middle)))

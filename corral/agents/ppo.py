@@ -18,6 +18,8 @@ class PPOAgent(ActorCritic):
     from the one that acted, whose log-probabilities come with the steps.
     """
 
+    _normalizes = True
+
     def __init__(
         self, settings: AgentSettings, observation: Spec, action: TensorSpec, network: keras.Model | None = None
     ) -> None:

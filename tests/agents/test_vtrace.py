@@ -1,4 +1,5 @@
 import math
+from dataclasses import fields
 
 import keras
 import numpy as np
@@ -16,14 +17,7 @@ from tests.agents.tables import caller, rows_spec, table
 
 OBSERVATION = {"observation": TensorSpec((4,), "float32")}
 ACTION = TensorSpec((), "int64", 0, 1)
-COSTS = {
-    "entropy_cost",
-    "final_entropy_cost",
-    "entropy_decay_steps",
-    "value_cost",
-    "lambda_",
-    "normalize_advantages",
-}
+COSTS = {each.name for each in fields(ActorCriticSettings)}
 
 
 def act(agent, rows, uniform=0.5, explore=1.0):
