@@ -24,7 +24,7 @@ _COLDEST = 1e-6
 
 
 class SACAgent(ContinuousAgent):
-    """A squashed normal policy with two critics and a temperature that keeps its entropy near a target.
+    """A squashed normal policy with two critics and a temperature that keeps its entropy near a target, or is fixed.
 
     The one exploration number of a row multiplies the policy's deviation: 1 samples from it, 0 is greedy.
     """
@@ -43,11 +43,9 @@ class SACAgent(ContinuousAgent):
         )  # fmt: skip
         rate = settings.sac.actor_rate
         self.nets[_TEMPERATURE] = _number(math.log(settings.sac.initial_temperature))
-        self.groups = {
-            ACTOR: Group((ACTOR,), rate=rate),
-            "critic": Group(_CRITICS),
-            "temperature": Group((_TEMPERATURE,), rate=rate),
-        }
+        self.groups = {ACTOR: Group((ACTOR,), rate=rate), "critic": Group(_CRITICS)}
+        if settings.sac.adapt_temperature:
+            self.groups["temperature"] = Group((_TEMPERATURE,), rate=rate)
         self.targets = dict.fromkeys(_CRITICS, Target(settings.sac.polyak))
         wanted = settings.sac.target_entropy
         self._target_entropy = -float(size) if wanted is None else wanted
@@ -79,11 +77,12 @@ class SACAgent(ContinuousAgent):
         log_prob = policy.log_prob(sample)
         q = self._least_q(call, ahead.now, ops.tanh(sample))
         actor_loss = ops.mean(ahead.mask * (temperature * log_prob - q))
-        missing = ops.stop_gradient(-log_prob - self._target_entropy)
-        # As its implementations do, by the logarithm itself: the gradient of equation 18, over the temperature.
-        temperature_loss = ops.mean(ahead.mask * missing) * log_temperature
         metrics |= {"temperature": temperature, "entropy": -ops.mean(log_prob)}
-        losses = {ACTOR: actor_loss, "critic": critic_loss, "temperature": temperature_loss}
+        losses = {ACTOR: actor_loss, "critic": critic_loss}
+        if "temperature" in self.groups:
+            missing = ops.stop_gradient(-log_prob - self._target_entropy)
+            # As its implementations do, by the logarithm itself: the gradient of equation 18, over the temperature.
+            losses["temperature"] = ops.mean(ahead.mask * missing) * log_temperature
         return Losses(losses, metrics, sizes)
 
     def _distribution(self, call: Call, seen: Tensors) -> SquashedGaussian:

@@ -18,10 +18,10 @@ UP = 0.5 * (1 + math.erf(1 / math.sqrt(2)))
 """The uniform number whose normal quantile is 1."""
 
 
-def agent_of(temperature=0.5, target_entropy=None):
+def agent_of(temperature=0.5, **sac):
     settings = AgentSettings(
         name="sac", unroll_length=4, discount=0.5,
-        sac=SACSettings(initial_temperature=temperature, target_entropy=target_entropy),
+        sac=SACSettings(initial_temperature=temperature, **sac),
     )  # fmt: skip
     actor = table(mean=[[0.1], [-0.3]], log_std=[[math.log(0.5)], [math.log(0.2)]])
     agent = SACAgent(settings, rows_spec(2), ACTION, {"actor": actor, "critic": critic([3, 10], 1.0)})
@@ -50,6 +50,16 @@ def test_losses_by_hand():
     # The temperature falls while there is more entropy than the target of -1.
     assert float(losses.groups["temperature"]) == pytest.approx((-surprise + 1) * math.log(0.5), rel=1e-3)
     assert float(losses.metrics["temperature"]) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_a_fixed_temperature_counts_as_much_and_is_not_trained():
+    agent, fixed = agent_of(temperature=0.5), agent_of(temperature=0.5, adapt_temperature=False)
+    unroll = unroll_of([0, 1], [0, 1], [1, 1], [FIRST, MID], action=([[0.25], [0]], "f4"))
+    losses, of_fixed = (losses_of(one, unroll, noise=UP) for one in (agent, fixed))
+    assert set(fixed.groups) == set(of_fixed.groups) == {"actor", "critic"}
+    for group in ("actor", "critic"):
+        assert float(of_fixed.groups[group]) == float(losses.groups[group])
+    assert float(of_fixed.metrics["temperature"]) == pytest.approx(0.5, rel=1e-5)
 
 
 def test_exploring_is_a_sample_and_greedy_the_mean():
