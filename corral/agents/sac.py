@@ -24,7 +24,7 @@ _COLDEST = 1e-6
 
 
 class SACAgent(ContinuousAgent):
-    """A squashed normal policy with two critics and a temperature that keeps its entropy near a target, or is fixed.
+    """A squashed normal policy with two critics and a temperature, fixed or keeping its entropy near a target.
 
     The one exploration number of a row multiplies the policy's deviation: 1 samples from it, 0 is greedy.
     """

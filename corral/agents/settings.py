@@ -248,8 +248,8 @@ class SACSettings:
     initial_temperature: float = 1.0
     """What entropy is worth at first."""
     adapt_temperature: bool = True
-    """Whether that follows the policy's entropy; else it stays (Haarnoja et al. 2018, "Soft actor-critic: off-policy
-    maximum entropy deep reinforcement learning with a stochastic actor")."""
+    """Whether that follows the policy's entropy; else it stays (Haarnoja et al. 2018, "Soft actor-critic:
+    off-policy maximum entropy deep reinforcement learning with a stochastic actor")."""
     target_entropy: float | None = None
     """The entropy that the temperature aims at, in nats; None aims at minus the number of action elements."""
     random_start: bool = False
